@@ -1,0 +1,1 @@
+"""The pure core: rows in, rows out. No clock, socket, disk, log, environment or randomness."""

@@ -1,0 +1,1 @@
+"""Sources: whatever brings rows in, from exchange sockets, topics or tapes."""

@@ -1,0 +1,150 @@
+"""One file a venue; the folder is the registry. A venue file ends with `VENUE`, the record described here.
+
+A venue is data and pure functions: where its sockets are, which streams a symbol has, how a frame becomes rows, how its
+order book is kept whole. It opens no socket, reads no clock and keeps no state outside the decoder it makes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Protocol
+
+from engine.errors import BadConfig
+from engine.instrument import Instrument
+from engine.schema import Channel, Rows
+
+SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One subscription: what the venue calls it, whose it is, and how long it may be silent."""
+
+    #: The venue's own name of it, `btcusdt@depth@0ms`.
+    name: str
+    symbol: str
+    channel: Channel
+    #: Which socket of the venue carries it, a key of `Venue.sockets`.
+    socket: str
+    #: After subscribing, data must come within this many ns, or the subscription is void (an ACK is not data). 0: exempt.
+    first: int
+    #: Silence longer than this many ns makes the stream stale. 0: exempt (a quiet liquidation feed is healthy).
+    silence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What one frame says: one MESSAGE row (kind, ids, clocks, counts; `received` not yet stamped) and its rows."""
+
+    symbol: str
+    channel: Channel
+    #: One MESSAGE row.
+    message: Rows
+    #: Rows of the family that the message's kind names.
+    rows: Rows
+
+
+class Decoder(Protocol):
+    """Frames in, rows out; the only state is what the venue's wire format itself demands."""
+
+    def decode(self, frame: bytes) -> list[Decoded]:
+        """Return what the frame says: nothing for an ACK or a heartbeat. Raises BadFrame; mutates nothing it is handed."""
+        ...
+
+    def body(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
+        """Return what a REST body says (a DEPTH body is a SNAPSHOT, an OPEN_INTEREST body a REFERENCE). Raises BadFrame."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the venue allows, and what it needs to keep a connection."""
+
+    #: Frames that a client may send on one connection, per second.
+    sends: float
+    #: Connection attempts per five minutes and address.
+    connects: int
+    #: REST weight per minute.
+    weight: int
+    #: Streams of one connection.
+    streams: int
+    #: The venue cuts every connection at this age, s; the feed replaces it before.
+    lifetime: float
+    #: Client pings by the websocket protocol: interval and timeout, s. None: the server pings, the client only answers.
+    ping_interval: float | None
+    ping_timeout: float | None
+    #: Largest frame accepted, bytes.
+    max_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Emulation:
+    """The venue's own side of the wire, for the emulator: pure functions, no server."""
+
+    #: Path with query -> (what, symbol, limit), what being "depth", "instruments" or "open_interest"; None: unknown path.
+    route: Callable[[str], tuple[str, str, int] | None]
+    #: Frame -> name of the stream it belongs to, or None for an ACK.
+    stream_of: Callable[[bytes], str | None]
+    #: Streams that a websocket path with query asks for ("/public/stream?streams=a/b" -> ("a", "b")).
+    streams_of: Callable[[str], tuple[str, ...]]
+    #: A client's subscribe frame -> (streams, the ACK to send), or None where it is something else.
+    subscribed: Callable[[bytes], tuple[tuple[str, ...], bytes] | None]
+    #: instrument, last update id, time ns, bids and asks (LEVEL rows, best first) -> REST depth body.
+    snapshot: Callable[[Instrument, int, int, Rows, Rows], bytes]
+    #: instruments -> REST exchange-information body.
+    instruments: Callable[[Sequence[Instrument]], bytes]
+    #: instrument, open interest in size decimals, time ns -> REST open-interest body.
+    open_interest: Callable[[Instrument, int, int], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Venue:
+    """Everything that is known of one venue."""
+
+    name: str
+    #: Socket name -> websocket base URL. Overridden by the `socket_url` setting (then every socket uses that base).
+    sockets: dict[str, str]
+    #: REST base URL. Overridden by the `rest_url` setting.
+    rest: str
+    limits: Limits
+    #: symbols -> every stream that the venue has for them.
+    streams: Callable[[Sequence[str]], tuple[Stream, ...]]
+    #: base URL, socket name, streams -> the URL to connect to (path and query included).
+    url: Callable[[str, str, Sequence[Stream]], str]
+    #: Frames to send once connected; empty where the URL itself subscribes.
+    subscribe: Callable[[Sequence[Stream]], tuple[bytes, ...]]
+    #: instruments by symbol -> a decoder.
+    decoder: Callable[[dict[str, Instrument]], Decoder]
+    #: symbol -> REST path with query of its order-book snapshot; None where the socket itself sends the snapshot.
+    snapshot_path: Callable[[str], str | None]
+    #: symbol -> REST path of its open interest; None where it has none.
+    open_interest_path: Callable[[str], str | None]
+    #: REST path of the exchange's instruments.
+    instruments_path: str
+    #: body of that, wanted symbols -> instruments. Raises BadConfig for an unknown symbol, naming the nearest known ones.
+    parse_instruments: Callable[[bytes, Sequence[str]], list[Instrument]]
+    #: raw frames of a foreign tape (no exchange information on it) -> instruments, decimals as met on the wire.
+    infer_instruments: Callable[[Sequence[bytes]], list[Instrument]]
+    #: REST path -> its weight.
+    weight: Callable[[str], int]
+    #: How this venue's diffs follow one another: "previous" (each names the id before it: previous == last) or
+    #: "consecutive" (first == last + 1). See `ingest.sync`.
+    sequence: str
+    emulation: Emulation
+
+
+def names() -> list[str]:
+    """List the venues: one per file of this folder."""
+    return sorted(module.name for module in iter_modules(__path__) if not module.name.startswith("_"))
+
+
+def load(name: str) -> Venue:
+    """Load one venue by its file's name."""
+    if name not in names():
+        near = get_close_matches(name, names(), n=3, cutoff=0.4)
+        hint = f"; did you mean {', '.join(near)}" if near else ""
+        raise BadConfig(f"unknown venue {name!r}, known are {', '.join(names())}{hint}")
+    venue: Venue = import_module(f"ingest.venues.{name}").VENUE
+    return venue

@@ -1,0 +1,1 @@
+"""Sinks: whatever takes records away. Each has `write(records)`, `flush()` and `close()`."""
