@@ -267,6 +267,33 @@ FAMILY: Final = {
 }
 
 
+def view_dtype(bands: int) -> np.dtype[Any]:
+    """Return the VIEW dtype for a number of depth bands: what one book looks like at one instant, in integers."""
+    return np.dtype(
+        [
+            #: Best bid and ask price and the size there; price and size 0 where that side is empty.
+            ("bid", "<i8"),
+            ("bid_size", "<i8"),
+            ("ask", "<i8"),
+            ("ask_size", "<i8"),
+            #: Lowest bid and highest ask of the last SNAPSHOT: what lies beyond was never shown and may be missing.
+            ("known_low", "<i8"),
+            ("known_high", "<i8"),
+            #: How many levels each side holds in all.
+            ("bid_levels", "<i8"),
+            ("ask_levels", "<i8"),
+            #: Levels of each side inside the widest band: lengths of the two sorted arrays that go with this row.
+            ("bids", "<i8"),
+            ("asks", "<i8"),
+            #: Size of bids at or above ceil(mid2 x (10000 - b) / 20000), per band b, mid2 = bid + ask; inclusive.
+            ("bid_depth", "<i8", (bands,)),
+            #: Size of asks at or below floor(mid2 x (10000 + b) / 20000).
+            ("ask_depth", "<i8", (bands,)),
+        ],
+        align=True,
+    )
+
+
 def empty(dtype: np.dtype[Any]) -> Rows:
     """Return no rows of a family."""
     return np.zeros(0, dtype)
@@ -286,6 +313,17 @@ class Batch:
     liquidations: Rows = field(default_factory=lambda: empty(LIQUIDATION))
     references: Rows = field(default_factory=lambda: empty(REFERENCE))
     instruments: Rows = field(default_factory=lambda: empty(INSTRUMENT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """One VIEW row and the levels inside the widest band as two sorted arrays: all that a signal may look at."""
+
+    #: One VIEW row.
+    row: Rows
+    #: LEVEL rows, best first. Where a side is empty both bands and levels are empty.
+    bids: Rows
+    asks: Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
