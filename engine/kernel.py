@@ -6,9 +6,11 @@ start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as p
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
+from numba.core import types
+from numba.extending import intrinsic, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -16,3 +18,31 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def kernel(function: Function) -> Function:
     """Compile a function over arrays and scalars; it may call other kernels."""
     return cast(Function, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function))
+
+
+#: Whether kernels are machine code in this process, or plain Python (NUMBA_DISABLE_JIT=1).
+COMPILED: Final = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+
+
+def top_bit(word: int) -> int:
+    """Return the position of the highest set bit of a positive word: one instruction in a kernel."""
+    return int(word).bit_length() - 1
+
+
+@intrinsic
+def _leading_zeros(typing_context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctlz(arguments[0], context.get_constant(types.boolean, 1))
+
+    return types.int64(types.int64), generate
+
+
+_zeros: Any = _leading_zeros
+
+
+@overload(top_bit)
+def _top_bit(word: Any) -> Any:
+    def compiled(word: Any) -> Any:
+        return 63 - _zeros(word)
+
+    return compiled
