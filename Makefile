@@ -1,0 +1,60 @@
+# `make demo` and `make test` need Python 3.11+ and make; everything else is installed into .venv from the lock files.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+LOCK := uv pip compile pyproject.toml requirements/build.in --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check nojit bench fmt kafka lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo  ## watch order books stream from a websocket through Kafka to signals (loopback, 30 s)
+	$(RUN)/airpocket demo
+
+test: $(VENV)/.dev  ## run the whole suite (Apache Kafka too, where java and mvn are)
+	$(RUN)/pytest
+
+check: $(VENV)/.dev  ## formatting, lint, types, generated documents
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+	$(RUN)/python -m engine.contract --check docs
+
+nojit: $(VENV)/.dev  ## run the suite with every kernel as plain Python
+	NUMBA_DISABLE_JIT=1 $(RUN)/pytest -m "not broker"
+
+bench: $(VENV)/.dev  ## measure every stage beside its peers
+	$(RUN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+
+fmt: $(VENV)/.dev  ## format and sort imports
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+kafka: $(VENV)/.demo  ## run Apache Kafka on loopback (needs JDK 17+ and Maven)
+	$(RUN)/python -m airpocket.broker apache
+
+lock:  ## resolve the dependencies anew (needs uv)
+	$(LOCK) --extra dev --output-file requirements/dev.lock
+	$(LOCK) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock
+
+clean:  ## remove everything that the other targets made
+	rm -rf $(VENV) .kafka .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than 3.11: say which Python to use, make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python requirements/demo.lock pyproject.toml
+	@test -e $(VENV)/.dev || $(RUN)/pip install --quiet --require-hashes -r requirements/demo.lock
+	$(RUN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
+	$(RUN)/pip install --quiet --require-hashes -r requirements/dev.lock
+	$(RUN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
