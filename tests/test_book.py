@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import book as ladder
-from engine.book import PRICE_LIMIT, Book
+from engine import ladder
+from engine.book import Book
 from engine.errors import BadFrame, BadRecord
 from engine.instrument import Instrument
 from engine.kernel import COMPILED, kernel, top_bit
+from engine.ladder import PRICE_LIMIT
 from engine.schema import LEVEL, Contract, Rows
 from tests.naive import NaiveBook
 
@@ -175,3 +176,10 @@ def test_top_bit() -> None:
     for bit, low in itertools.product(range(32), (0, 1)):
         word = 1 << bit | (low if bit else 0)
         assert compiled(word) == top_bit(word) == bit
+
+
+@given(st.integers(2, 1 << 61), st.integers(1, 9999))
+@settings(deadline=None)
+def test_edges_are_exact_for_any_price(mid2: int, band: int) -> None:
+    assert -ladder.share(-mid2, 10_000 - band) == -(-mid2 * (10_000 - band) // 20_000)
+    assert ladder.share(mid2, 10_000 + band) == mid2 * (10_000 + band) // 20_000

@@ -1,0 +1,371 @@
+"""The ladder: one book's levels as flat arrays, and the kernels that keep them.
+
+A side is a dense window of ticks around the mid (size by tick, with a bitmap of the occupied ones) and, beside it, a
+short sorted list of everything else: levels far from the mid (real feeds hold bids at 0.003x and asks at 10x the price)
+and levels off the tick grid (orders that outlived a change of tick). Nothing is ever dropped.
+
+Depth per band is kept as a running sum. A level update adds its change to the sums whose edge it lies within; the edges
+themselves stay where they were and are moved to the current mid only when a view is taken, by adding or subtracting the
+levels between the old and the new edge. Integer sizes make the sums exact for ever, and integer edges,
+ceil(mid2 x (10000 - b) / 20000) and floor(mid2 x (10000 + b) / 20000) with mid2 = bid + ask, leave no rounding to argue
+about.
+
+Every kernel takes the same five arrays: `memory` (one MEMORY row), `bands` (5 x bands: basis points, lowest bid inside,
+highest ask inside, bid sums, ask sums), `sizes` (2 x window), `occupied` (2 x window / 32), `far` (2 x 2 x room: price
+and size of the levels beside the window, ascending).
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernel import kernel, top_bit
+from engine.schema import Rows
+
+BID: Final = 0
+ASK: Final = 1
+#: Ticks per word of the occupancy bitmap; 32 of an int64, so that no shift can reach the sign.
+WORD: Final = 32
+#: Prices stay below this, so that the sum of two still fits 64 bits.
+PRICE_LIMIT: Final = 1 << 60
+#: Largest resting size at one price; the sum over a side must stay below 2^63, that is 32 such levels.
+SIZE_LIMIT: Final = 1 << 58
+
+#: What `apply` found: all set; all set, but the mid has left the middle three quarters of the window; nothing set.
+APPLIED: Final = 0
+OFF_CENTRE: Final = 1
+OUT_OF_RANGE: Final = 2
+
+MEMORY: Final = np.dtype(
+    [
+        #: Price step of the window, wire decimals, and the price (in ticks) of its first cell.
+        ("tick", "<i8"),
+        ("origin", "<i8"),
+        #: Best prices, 0 where the side is empty.
+        ("bid", "<i8"),
+        ("ask", "<i8"),
+        ("bid_levels", "<i8"),
+        ("ask_levels", "<i8"),
+        #: Levels beside the window, per side.
+        ("bid_far", "<i8"),
+        ("ask_far", "<i8"),
+        #: Bounds of the last snapshot.
+        ("known_low", "<i8"),
+        ("known_high", "<i8"),
+        #: 1 once the band edges are placed; before, the sums are all zero.
+        ("placed", "<i8"),
+    ],
+    align=True,
+)
+
+Ints = NDArray[np.int64]
+
+
+@kernel
+def holds(levels: Rows) -> bool:
+    """Say whether every price and size is one that the sums can hold."""
+    for i in range(len(levels)):
+        level = levels[i]
+        if level["price"] <= 0 or level["price"] >= PRICE_LIMIT or level["size"] < 0 or level["size"] >= SIZE_LIMIT:
+            return False
+    return True
+
+
+@kernel
+def apply(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, levels: Rows, bids: int) -> int:
+    """Set each level to its size, keep the best prices and the band sums; refuse all of them or none."""
+    if not holds(levels):
+        return OUT_OF_RANGE
+    own = memory[0]
+    for i in range(len(levels)):
+        price = levels[i]["price"]
+        size = levels[i]["size"]
+        side = BID if i < bids else ASK
+        change = size - set_level(memory, sizes, occupied, far, side, price, size)
+        if side == BID:
+            for b in range(bands.shape[1]):
+                if price >= bands[1, b]:
+                    bands[3, b] += change
+            if size > 0:
+                own["bid"] = max(own["bid"], price)
+            elif price == own["bid"]:
+                own["bid"] = next_price(memory, sizes, occupied, far, BID, price)
+        else:
+            for b in range(bands.shape[1]):
+                if price <= bands[2, b]:
+                    bands[4, b] += change
+            if size > 0:
+                if own["ask"] == 0 or price < own["ask"]:
+                    own["ask"] = price
+            elif price == own["ask"]:
+                own["ask"] = next_price(memory, sizes, occupied, far, ASK, price)
+    if own["bid"] == 0 or own["ask"] == 0:
+        return APPLIED
+    window = sizes.shape[1]
+    cell = (own["bid"] + own["ask"]) // (2 * own["tick"]) - own["origin"]
+    return OFF_CENTRE if cell < window // 8 or cell > window - window // 8 else APPLIED
+
+
+@kernel
+def set_level(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, price: int, size: int) -> int:
+    """Set one level and return the size it had."""
+    own = memory[0]
+    ticks = price // own["tick"]
+    cell = ticks - own["origin"]
+    if 0 <= cell < sizes.shape[1] and ticks * own["tick"] == price:
+        old = int(sizes[side, cell])
+        sizes[side, cell] = size
+        if (old == 0) != (size == 0):
+            occupied[side, cell >> 5] ^= 1 << (cell & 31)
+    else:
+        old = set_far(memory, far, side, price, size)
+    if old == 0 and size > 0:
+        own["bid_levels"] += side == BID
+        own["ask_levels"] += side == ASK
+    elif old > 0 and size == 0:
+        own["bid_levels"] -= side == BID
+        own["ask_levels"] -= side == ASK
+    return old
+
+
+@kernel
+def set_far(memory: Rows, far: Ints, side: int, price: int, size: int) -> int:
+    """Set one level beside the window, in the list sorted by price, and return the size it had."""
+    own = memory[0]
+    count = own["bid_far"] if side == BID else own["ask_far"]
+    at = np.searchsorted(far[side, 0, :count], price)
+    old = 0
+    if at < count and far[side, 0, at] == price:
+        old = far[side, 1, at]
+        if size > 0:
+            far[side, 1, at] = size
+        else:
+            for j in range(at, count - 1):
+                far[side, 0, j] = far[side, 0, j + 1]
+                far[side, 1, j] = far[side, 1, j + 1]
+            count -= 1
+    elif size > 0:
+        for j in range(count, at, -1):
+            far[side, 0, j] = far[side, 0, j - 1]
+            far[side, 1, j] = far[side, 1, j - 1]
+        far[side, 0, at] = price
+        far[side, 1, at] = size
+        count += 1
+    if side == BID:
+        own["bid_far"] = count
+    else:
+        own["ask_far"] = count
+    return old
+
+
+@kernel
+def size_at(memory: Rows, sizes: Ints, far: Ints, side: int, price: int) -> int:
+    """Return what rests at a price, 0 where nothing does."""
+    own = memory[0]
+    ticks = price // own["tick"]
+    cell = ticks - own["origin"]
+    if 0 <= cell < sizes.shape[1] and ticks * own["tick"] == price:
+        return int(sizes[side, cell])
+    count = own["bid_far"] if side == BID else own["ask_far"]
+    at = np.searchsorted(far[side, 0, :count], price)
+    return int(far[side, 1, at]) if at < count and far[side, 0, at] == price else 0
+
+
+@kernel
+def cell_below(occupied: Ints, side: int, cell: int) -> int:
+    """Return the highest occupied cell at or below one, or -1."""
+    if cell < 0:
+        return -1
+    at = cell >> 5
+    word = occupied[side, at] & ((2 << (cell & 31)) - 1)
+    while word == 0:
+        at -= 1
+        if at < 0:
+            return -1
+        word = occupied[side, at]
+    return (at << 5) + top_bit(word)
+
+
+@kernel
+def cell_above(occupied: Ints, side: int, cell: int) -> int:
+    """Return the lowest occupied cell at or above one, or -1."""
+    words = occupied.shape[1]
+    at = cell >> 5
+    if at >= words:
+        return -1
+    word = occupied[side, at] >> (cell & 31) << (cell & 31)
+    while word == 0:
+        at += 1
+        if at >= words:
+            return -1
+        word = occupied[side, at]
+    return (at << 5) + top_bit(word & -word)
+
+
+@kernel
+def next_price(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, price: int) -> int:
+    """Return the nearest occupied price beyond one, outward (lower for bids, higher for asks), or 0."""
+    own = memory[0]
+    tick, origin = own["tick"], own["origin"]
+    window = sizes.shape[1]
+    best = 0
+    if side == BID:
+        cell = cell_below(occupied, BID, min((price - 1) // tick - origin, window - 1))
+        if cell >= 0:
+            best = (cell + origin) * tick
+        at = np.searchsorted(far[BID, 0, : own["bid_far"]], price) - 1
+        if at >= 0:
+            best = max(best, far[BID, 0, at])
+    else:
+        cell = cell_above(occupied, ASK, max(price // tick + 1 - origin, 0))
+        if cell >= 0:
+            best = (cell + origin) * tick
+        at = np.searchsorted(far[ASK, 0, : own["ask_far"]], price + 1)
+        if at < own["ask_far"] and (best == 0 or far[ASK, 0, at] < best):
+            best = far[ASK, 0, at]
+    return best
+
+
+@kernel
+def between(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, low: int, high: int) -> int:
+    """Return the total size of one side at prices in [low, high)."""
+    own = memory[0]
+    tick, origin = own["tick"], own["origin"]
+    total = 0
+    last = min((high - 1) // tick - origin, sizes.shape[1] - 1)
+    cell = cell_above(occupied, side, max((low + tick - 1) // tick - origin, 0))
+    while 0 <= cell <= last:
+        total += sizes[side, cell]
+        cell = cell_above(occupied, side, cell + 1)
+    count = own["bid_far"] if side == BID else own["ask_far"]
+    for at in range(np.searchsorted(far[side, 0, :count], low), count):
+        if far[side, 0, at] >= high:
+            break
+        total += far[side, 1, at]
+    return total
+
+
+@kernel
+def share(mid2: int, part: int) -> int:
+    """Return floor(mid2 x part / 20000) without a product that could leave 64 bits."""
+    whole = mid2 // 20_000
+    return whole * part + (mid2 - whole * 20_000) * part // 20_000
+
+
+@kernel
+def place_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints) -> None:
+    """Move every band's edges to the current mid, adding and subtracting the levels that the edges pass."""
+    own = memory[0]
+    mid2 = own["bid"] + own["ask"]
+    for b in range(bands.shape[1]):
+        low = -share(-mid2, 10_000 - bands[0, b])
+        high = share(mid2, 10_000 + bands[0, b])
+        if not own["placed"]:
+            bands[3, b] = between(memory, sizes, occupied, far, BID, low, PRICE_LIMIT)
+            bands[4, b] = between(memory, sizes, occupied, far, ASK, 1, high + 1)
+        else:
+            if low < bands[1, b]:
+                bands[3, b] += between(memory, sizes, occupied, far, BID, low, bands[1, b])
+            elif low > bands[1, b]:
+                bands[3, b] -= between(memory, sizes, occupied, far, BID, bands[1, b], low)
+            if high > bands[2, b]:
+                bands[4, b] += between(memory, sizes, occupied, far, ASK, bands[2, b] + 1, high + 1)
+            elif high < bands[2, b]:
+                bands[4, b] -= between(memory, sizes, occupied, far, ASK, high + 1, bands[2, b] + 1)
+        bands[1, b] = low
+        bands[2, b] = high
+    own["placed"] = 1
+
+
+@kernel
+def collect(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, bound: int, out: Rows, start: int) -> int:
+    """Write one side's levels from the touch outward as far as a price, best first; return how many.
+
+    Two sorted lists are merged: the window's cells and the levels beside it.
+    """
+    own = memory[0]
+    outward = -1 if side == BID else 1
+    touch = own["bid"] if side == BID else own["ask"]
+    if touch == 0:
+        return 0
+    at = own["bid_far"] - 1 if side == BID else 0
+    end = -1 if side == BID else own["ask_far"]
+    written = start
+    cell = first_cell(memory, sizes, occupied, side, touch)
+    while cell >= 0 or at != end:
+        dense = (cell + own["origin"]) * own["tick"]
+        if cell < 0 or (at != end and (far[side, 0, at] - dense) * outward < 0):
+            price, size = far[side, 0, at], far[side, 1, at]
+            at += outward
+        else:
+            price, size = dense, sizes[side, cell]
+            cell = cell_below(occupied, side, cell - 1) if side == BID else cell_above(occupied, side, cell + 1)
+        if (price - bound) * outward > 0:
+            break
+        out[written]["price"] = price
+        out[written]["size"] = size
+        written += 1
+    return written - start
+
+
+@kernel
+def first_cell(memory: Rows, sizes: Ints, occupied: Ints, side: int, touch: int) -> int:
+    """Return the occupied cell nearest to a side's best price, outward of it, or -1."""
+    own = memory[0]
+    last = sizes.shape[1] - 1
+    cell = touch // own["tick"] - own["origin"]
+    if side == BID:
+        return cell_below(occupied, side, min(cell, last))
+    return cell_above(occupied, side, max(cell, 0))
+
+
+@kernel
+def look(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, row: Rows, out: Rows) -> tuple[int, int]:
+    """Fill one VIEW row and the sorted levels of the widest band; return how many bids and asks were written."""
+    own = memory[0]
+    view = row[0]
+    view["bid"] = own["bid"]
+    view["ask"] = own["ask"]
+    view["known_low"] = own["known_low"]
+    view["known_high"] = own["known_high"]
+    view["bid_levels"] = own["bid_levels"]
+    view["ask_levels"] = own["ask_levels"]
+    if own["bid"] > 0:
+        view["bid_size"] = size_at(memory, sizes, far, BID, own["bid"])
+    if own["ask"] > 0:
+        view["ask_size"] = size_at(memory, sizes, far, ASK, own["ask"])
+    if own["bid"] == 0 or own["ask"] == 0:
+        return 0, 0
+    place_edges(memory, bands, sizes, occupied, far)
+    widest = bands.shape[1] - 1
+    for b in range(bands.shape[1]):
+        view["bid_depth"][b] = bands[3, b]
+        view["ask_depth"][b] = bands[4, b]
+    bids = collect(memory, sizes, occupied, far, BID, bands[1, widest], out, 0)
+    asks = collect(memory, sizes, occupied, far, ASK, bands[2, widest], out, bids)
+    view["bids"] = bids
+    view["asks"] = asks
+    return bids, asks
+
+
+@kernel
+def forget(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints) -> None:
+    """Empty the book, touching only the cells that are occupied."""
+    for side in range(2):
+        cell = cell_above(occupied, side, 0)
+        while cell >= 0:
+            sizes[side, cell] = 0
+            cell = cell_above(occupied, side, cell + 1)
+        occupied[side, :] = 0
+    bands[3:, :] = 0
+    own = memory[0]
+    own["bid"] = 0
+    own["ask"] = 0
+    own["bid_levels"] = 0
+    own["ask_levels"] = 0
+    own["bid_far"] = 0
+    own["ask_far"] = 0
+    own["known_low"] = 0
+    own["known_high"] = 0
+    own["placed"] = 0
