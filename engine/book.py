@@ -1,4 +1,4 @@
-"""The order book of one instrument: LEVEL rows in, VIEW rows out, integers throughout (the kernels: `engine.ladder`)."""
+"""The order book of one instrument: LEVEL rows in, VIEW rows out, all in integers (the kernels: `engine.ladder`)."""
 
 from collections.abc import Sequence
 from typing import Final
