@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from sortedcontainers import SortedDict
+import sortedcontainers
 
 from engine.book import Book
 from engine.instrument import Instrument
@@ -25,6 +25,9 @@ INSTRUMENT = Instrument(
     venue="usdm", symbol="BTCUSDT", asset="BTC", quote="USDT", contract=Contract.LINEAR,
     price_decimals=2, size_decimals=3, tick=10, lot=1,
 )  # fmt: skip
+
+#: Untyped upstream.
+SortedDict: Any = sortedcontainers.SortedDict
 
 Message = tuple[Rows, int]
 
