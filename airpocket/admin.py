@@ -131,7 +131,7 @@ def _fault(topic: Topic, partitions: int, values: Mapping[str, str], wanted: int
     cleanup, retention = values["cleanup.policy"], int(values["retention.ms"])
     if cleanup != topic.cleanup:
         return f"{topic.name} has cleanup.policy {cleanup}, it needs {topic.cleanup}"
-    if topic.cleanup == "delete" and 0 <= retention and (topic.retention < 0 or retention < topic.retention):
+    if topic.cleanup == "delete" and retention >= 0 and (topic.retention < 0 or retention < topic.retention):
         return f"{topic.name} keeps records for {retention} ms, replay needs {topic.retention} ms"
     if int(values["max.message.bytes"]) < MAX_VALUE:
         return f"{topic.name} takes batches of {values['max.message.bytes']} bytes, records need {MAX_VALUE}"

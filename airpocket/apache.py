@@ -21,7 +21,7 @@ from airpocket.broker import HOST, die_with_parent, free_port, wait_until_answer
 from engine.broker import BrokerConfig
 from engine.errors import AirpocketError, BadConfig
 
-FILES: Final = Path(__file__).parents[1] / "kafka"
+FILES: Final = Path(__file__).parents[1] / "deploy" / "kafka"
 HOME: Final = Path(__file__).parents[1] / ".kafka"
 JAVA: Final = ("java", "-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 
@@ -70,7 +70,7 @@ class ApacheKafka:
     ) -> None:
         """Lay the node out; `listeners` are further ones by protocol (SSL, SASL_SSL …), `scram` users and passwords."""
         if not FILES.is_dir():
-            raise BadConfig(f"Apache Kafka is started from a checkout, and {FILES} is absent; use kafka/compose.yaml")
+            raise BadConfig(f"Apache Kafka is started from a checkout, and {FILES} is absent; use deploy/kafka/compose.yaml")
         self.folder = folder
         self.port = port or free_port()
         self.listeners = dict(listeners or {})

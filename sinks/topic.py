@@ -120,7 +120,7 @@ class TopicSink:
         self._waiting.append((sent, OVERHEAD + len(record.key) + len(record.value)))
 
     def _failed(self, error: BaseException) -> None:
-        # Runs in the sending thread. Nothing public stops it from here: `close` would wait for the thread that it is in.
+        # Runs in the sending thread, which nothing public stops from here: `close` would wait for this very thread.
         if self._failure is None:
             self._failure = error
             self._producer._sender.force_close()
