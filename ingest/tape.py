@@ -1,0 +1,197 @@
+"""The tape reader: files of lines `<receive ns> <raw>` in, (time, raw) pairs out, in order.
+
+Plain text, gzip and zstd are told apart by their first bytes; gzip members and zstd frames may follow one another, as
+the recorder writes them, or be one for the whole file. The parts of one recording are read one after another, different
+recordings are merged by stamp. Nothing is loaded whole.
+
+A file that ends in the middle of a block or of a line was torn when its recorder died: what is whole is read, and a
+Tear says where it ended. Anything else that is not a tape is BadRecord, naming file and place.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from heapq import merge
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol
+
+import zstandard
+
+from engine.errors import BadConfig, BadRecord
+
+#: Longest line, bytes.
+MOST_LINE: Final = 64 << 20
+#: A block's lines are given out once its checksum agreed, unless it is longer than this, as one-block tapes are.
+_HELD: Final = 4 << 20
+_PLAIN_STEP: Final = 1 << 20
+_LAST_STAMP: Final = 2**63 - 1
+_SUFFIXES: Final = (".tape", ".gz", ".zst")
+#: A part of a recording: all but its last number says which recording.
+_PART: Final = re.compile(r"(.+-\d{19})-\d{6,}\.tape(?:\.gz|\.zst)?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tear:
+    """The end of a file whose recorder died while writing it."""
+
+    path: Path
+    #: Size of the file, bytes.
+    bytes: int
+    detail: str
+
+
+class _Codec(Protocol):
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+#: First bytes -> how to make a codec, and how many bytes it is fed at once, so that a bomb grows to 32 MiB at most.
+_CODECS: Final[dict[bytes, tuple[Callable[[], _Codec], int]]] = {
+    b"\x1f\x8b": (lambda: zlib.decompressobj(wbits=31), 16 << 10),
+    b"\x28\xb5\x2f\xfd": (lambda: zstandard.ZstdDecompressor().decompressobj(), 1 << 10),
+}
+
+
+class Tape:
+    """An iterator over (time, raw); `tears` fills as torn ends are met."""
+
+    def __init__(self, paths: Iterable[Path | str]) -> None:
+        #: The files, in the order in which they are opened.
+        self.paths = expand(paths)
+        self.tears: list[Tear] = []
+        recordings: dict[str, list[Path]] = {}
+        for path in self.paths:
+            part = _PART.fullmatch(path.name)
+            recordings.setdefault(str(path.parent / part[1]) if part else str(path), []).append(path)
+        streams = [chain.from_iterable(self._lines(path) for path in parts) for parts in recordings.values()]
+        self._merged = streams[0] if len(streams) == 1 else merge(*streams, key=itemgetter(0))
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        return iter(self._merged)
+
+    def __next__(self) -> tuple[int, bytes]:
+        return next(self._merged)
+
+    def _lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
+        """Cut a file's bytes into stamped lines."""
+        tail = b""
+        number = 0
+        for chunk in self._chunks(path):
+            lines = (tail + chunk).split(b"\n")
+            tail = lines.pop()
+            for line in lines:
+                number += 1
+                stamp, space, raw = line.partition(b" ")
+                if not space or len(stamp) > 19 or not stamp.isdigit() or (time := int(stamp)) > _LAST_STAMP:
+                    raise BadRecord(_bad_line(path, number, line))
+                yield time, raw
+            if len(tail) > MOST_LINE:
+                raise BadRecord(f"{path}: line {number + 1} is longer than the {MOST_LINE} bytes allowed")
+        if tail:
+            self._tear(path, f"ends {len(tail)} bytes into line {number + 1}")
+
+    def _chunks(self, path: Path) -> Iterator[bytes]:
+        """Give the text of a file piece by piece, whatever holds it."""
+        try:
+            file = path.open("rb", buffering=_PLAIN_STEP)
+        except OSError as error:
+            raise BadConfig(f"tape {path} cannot be opened: {error.strerror}") from error
+        with file:
+            magic = file.read(4)
+            file.seek(0)
+            for first, (make, step) in _CODECS.items():
+                if magic.startswith(first):
+                    yield from self._unpacked(path, file, make, step)
+                    return
+            if not magic:
+                self._tear(path, "is empty")
+            while chunk := file.read(_PLAIN_STEP):
+                yield chunk
+
+    def _unpacked(self, path: Path, file: BinaryIO, make: Callable[[], _Codec], step: int) -> Iterator[bytes]:
+        """Decompress block after block; a block is given out when its checksum agreed."""
+        codec: _Codec | None = None
+        begin = at = held = 0
+        text: list[bytes] = []
+        while piece := file.read(step):
+            at += len(piece)
+            while piece:
+                if codec is None:
+                    begin = at - len(piece)
+                    if not piece.strip(b"\0") and _zeros(file):
+                        self._tear(path, f"ends in zero bytes from byte {begin}")
+                        return
+                    codec = make()
+                try:
+                    text.append(codec.decompress(piece))
+                except (zlib.error, zstandard.ZstdError) as error:
+                    raise BadRecord(f"{path}: the block at byte {begin} is corrupt near byte {at}: {error}") from error
+                held += len(text[-1])
+                ended = codec.eof
+                if ended or held > _HELD:
+                    yield b"".join(text)
+                    text.clear()
+                    held = 0 if ended else held
+                piece = codec.unused_data if ended else b""
+                codec = None if ended else codec
+        if codec is not None:
+            yield b"".join(text)
+            self._tear(path, f"ends inside the block at byte {begin}")
+
+    def _tear(self, path: Path, detail: str) -> None:
+        self.tears.append(Tear(path=path, bytes=path.stat().st_size, detail=detail))
+
+
+def read(paths: Iterable[Path | str]) -> Tape:
+    """Open tapes: files, or folders which stand for the tapes in them. Raises BadConfig for what is not there."""
+    return Tape(paths)
+
+
+def expand(paths: Iterable[Path | str]) -> list[Path]:
+    """Name every file that the paths stand for: a folder's tapes in the order of their names."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            tapes = sorted(p for p in path.iterdir() if p.is_file() and p.name.endswith(_SUFFIXES))
+            if not tapes:
+                raise BadConfig(f"folder {path} has no tape, names of tapes end in {', '.join(_SUFFIXES)}")
+            found += tapes
+        elif path.exists():
+            found.append(path)
+        else:
+            raise BadConfig(_missing(path))
+    if not found:
+        raise BadConfig("no tape is named, allowed are files and folders")
+    return found
+
+
+def _missing(path: Path) -> str:
+    """Say that a tape is not there, and which files with a like name are."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"tape {path} is not there: {folder} is no folder"
+    names = sorted(p.name for p in folder.iterdir())
+    near = get_close_matches(path.name, names, n=3, cutoff=0.4) or names[:3]
+    return f"tape {path} is not there; nearest in {folder}: {', '.join(near) or 'nothing'}"
+
+
+def _bad_line(path: Path, number: int, line: bytes) -> str:
+    shown = line[:40] + (b"..." if len(line) > 40 else b"")
+    return f"{path}: line {number} is {shown!r}, allowed is '<receive ns> <raw>' with a stamp of 0 to {_LAST_STAMP}"
+
+
+def _zeros(file: BinaryIO) -> bool:
+    """Say whether nothing but zero bytes is left, as a power cut leaves behind; the position is kept where not."""
+    here = file.tell()
+    while chunk := file.read(_PLAIN_STEP):
+        if chunk.strip(b"\0"):
+            file.seek(here)
+            return False
+    return True
