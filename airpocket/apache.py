@@ -70,7 +70,7 @@ class ApacheKafka:
     ) -> None:
         """Lay the node out; `listeners` are further ones by protocol (SSL, SASL_SSL …), `scram` users and passwords."""
         if not FILES.is_dir():
-            raise BadConfig(f"Apache Kafka is started from a checkout, and {FILES} is absent; use deploy/kafka/compose.yaml")
+            raise BadConfig(f"Apache Kafka is started from a checkout, and {FILES} is absent; see compose.yaml there")
         self.folder = folder
         self.port = port or free_port()
         self.listeners = dict(listeners or {})
