@@ -1,0 +1,188 @@
+"""The simulated market as one venue words it: steps of `market` in, tape lines out, in order of their stamps.
+
+The one file of the simulator that speaks a venue's format, Binance USD-M futures. What the venue's own file can word
+(snapshot, exchange information, stream names) is asked of it; here are the frames that only the venue's side sends.
+"""
+
+from collections.abc import Iterator
+from heapq import merge
+from typing import Final
+
+import numpy as np
+import orjson
+
+from engine.instrument import Instrument
+from engine.schema import LEVEL, Channel, Contract, Rows
+from ingest.simulator.market import ASK, BID, STEP, Character, Market, Step
+from ingest.venues import Venue, load
+
+VENUE: Final = "binance_usdm"
+#: 2026-01-05 00:00 UTC: where a market begins that is told no other time.
+START: Final = 1_767_571_200_000_000_000
+MILLISECOND: Final = 1_000_000
+#: From the matching engine to our socket, ns.
+DELAY: Final = 4 * MILLISECOND
+FUNDING: Final = 28_800_000
+
+
+def _perpetual(asset: str, tick: int) -> Instrument:
+    return Instrument(
+        venue=VENUE,
+        symbol=f"{asset}USDT",
+        asset=asset,
+        quote="USDT",
+        contract=Contract.LINEAR,
+        price_decimals=2,
+        size_decimals=3,
+        tick=tick,
+        lot=1,
+    )
+
+
+CHARACTERS: Final = (
+    Character(instrument=_perpetual("BTC", 10), anchor=900_000, volatility=12, size=900, orders=1.2, reach=18_000),
+    Character(instrument=_perpetual("ETH", 1), anchor=310_000, volatility=6, size=9_000, orders=0.9, reach=6_200),
+)
+SYMBOLS: Final = tuple(character.instrument.symbol for character in CHARACTERS)
+
+
+def tape(seed: int = 1, start: int = START) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of an endless tape: what a recorder beside the simulated venue would have written."""
+    venue = load(VENUE)
+    streams = venue.streams(SYMBOLS)
+    names = [stream.name for stream in streams]
+    symbols = ",".join(f'"{symbol}"' for symbol in SYMBOLS)
+    yield (
+        start,
+        b'{"airpocket":"start","venue":"%b","symbols":[%b],"monotonic":1,"version":1}'
+        % (
+            VENUE.encode(),
+            symbols.encode(),
+        ),
+    )
+    body = venue.emulation.instruments([character.instrument for character in CHARACTERS])
+    yield start + 1, _body(b"instruments", b"", 0, body)
+    for number, socket in enumerate(venue.sockets, 1):
+        carried = [stream.name for stream in streams if stream.socket == socket]
+        yield (
+            start + 1 + number,
+            b'{"airpocket":"open","connection":%d,"socket":"%b","streams":%b}'
+            % (
+                number,
+                socket.encode(),
+                orjson.dumps(carried),
+            ),
+        )
+    last = start + 1 + len(venue.sockets)
+    lines = [_symbol(venue, names, character, seed, start) for character in CHARACTERS]
+    for received, raw in merge(*lines, key=lambda line: line[0]):
+        # Stamps of one tape rise strictly, as a feed's do.
+        last = max(received, last + 1)
+        yield last, raw
+
+
+def _symbol(venue: Venue, names: list[str], character: Character, seed: int, start: int) -> Iterator[tuple[int, bytes]]:
+    """Yield one symbol's lines: its frames, and its snapshot right after the first diff, as after a real request."""
+    instrument = character.instrument
+    market = Market(character, seed, start + 1000 * MILLISECOND)
+    words = _Words(venue, names, instrument)
+    steps = 0
+    while True:
+        step = market.step()
+        lines = words.step(step)
+        if steps % (1_000_000_000 // STEP) == 0:
+            lines.append((step.time + DELAY, words.mark(step.time, market.fair)))
+        lines.sort(key=lambda line: line[0])
+        yield from lines
+        if steps == 0:
+            book = (_rows(instrument, market, BID), _rows(instrument, market, ASK))
+            raw = venue.emulation.snapshot(instrument, market.last, step.time, *book)
+            yield step.time + 2 * DELAY, _body(b"depth", instrument.symbol.encode(), 1, raw)
+        steps += 1
+
+
+def _body(what: bytes, symbol: bytes, epoch: int, raw: bytes) -> bytes:
+    head = b'{"airpocket":"body","what":"%b","symbol":"%b","epoch":%d,"status":200,"body":' % (what, symbol, epoch)
+    return head + raw + b"}"
+
+
+def _rows(instrument: Instrument, market: Market, side: int) -> Rows:
+    levels = [(price * instrument.tick, size * instrument.lot) for price, size in market.levels(side)]
+    return np.array(levels, LEVEL)
+
+
+class _Words:
+    """The frames of one symbol."""
+
+    def __init__(self, venue: Venue, names: list[str], instrument: Instrument) -> None:
+        self.symbol = instrument.symbol
+        self._instrument = instrument
+        streams = {s.channel: s.name for s in venue.streams([instrument.symbol]) if s.name in names}
+        self._streams = streams
+
+    def step(self, step: Step) -> list[tuple[int, bytes]]:
+        """Word one step: touches and trades at their own times, the diff at the step's end."""
+        lines = [(t + DELAY, self._touch(t, *touch)) for t, *touch in step.touches]
+        lines += [(t + DELAY, self._trade(t, *trade)) for t, *trade in step.trades]
+        lines += [(t + DELAY, self._liquidation(t, *forced)) for t, *forced in step.liquidations]
+        lines.append((step.time + DELAY, self._depth(step)))
+        return lines
+
+    def mark(self, time: int, fair: int) -> bytes:
+        """Word the mark price."""
+        now, price = time // MILLISECOND, self._price(fair)
+        text = (
+            f'{{"e":"markPriceUpdate","E":{now},"s":"{self.symbol}","p":"{price}","ap":"{price}","P":"{price}",'
+            f'"i":"{price}","r":"0.00010000","T":{(now // FUNDING + 1) * FUNDING}}}'
+        )
+        return self._frame(Channel.MARK, text)
+
+    def _depth(self, step: Step) -> bytes:
+        sides = {side: [(p, size) for (s, p), size in step.changes.items() if s == side] for side in (BID, ASK)}
+        text = (
+            f'{{"e":"depthUpdate",{self._clocks(step.time)},"s":"{self.symbol}","U":{step.first},"u":{step.last},'
+            f'"pu":{step.previous},"b":[{self._levels(sides[BID])}],"a":[{self._levels(sides[ASK])}]}}'
+        )
+        return self._frame(Channel.DEPTH, text)
+
+    def _touch(self, time: int, update: int, bid: int, bid_size: int, ask: int, ask_size: int) -> bytes:
+        text = (
+            f'{{"e":"bookTicker","u":{update},"s":"{self.symbol}","b":"{self._price(bid)}","B":"{self._size(bid_size)}",'
+            f'"a":"{self._price(ask)}","A":"{self._size(ask_size)}",{self._clocks(time)}}}'
+        )
+        return self._frame(Channel.TOUCH, text)
+
+    def _trade(self, time: int, number: int, side: int, price: int, size: int) -> bytes:
+        text = (
+            f'{{"e":"trade",{self._clocks(time)},"s":"{self.symbol}","t":{number},"p":"{self._price(price)}",'
+            f'"q":"{self._size(size)}","X":"MARKET","m":{"true" if side == ASK else "false"}}}'
+        )
+        return self._frame(Channel.TRADE, text)
+
+    def _liquidation(self, time: int, price: int, average: int, size: int) -> bytes:
+        text = (
+            f'{{"e":"forceOrder","E":{time // MILLISECOND + 1},"o":{{"s":"{self.symbol}","S":"SELL","o":"LIMIT",'
+            f'"f":"IOC","q":"{self._size(size)}","p":"{self._price(price)}","ap":"{self._price(average)}","X":"FILLED",'
+            f'"l":"{self._size(size)}","z":"{self._size(size)}","T":{time // MILLISECOND}}}}}'
+        )
+        return self._frame(Channel.LIQUIDATION, text)
+
+    def _frame(self, channel: Channel, text: str) -> bytes:
+        return f'{{"stream":"{self._streams[channel]}","data":{text}}}'.encode()
+
+    def _clocks(self, time: int) -> str:
+        return f'"E":{time // MILLISECOND + 1},"T":{time // MILLISECOND}'
+
+    def _levels(self, levels: list[tuple[int, int]]) -> str:
+        return ",".join(f'["{self._price(price)}","{self._size(size)}"]' for price, size in levels)
+
+    def _price(self, ticks: int) -> str:
+        return _decimal(ticks * self._instrument.tick, self._instrument.price_decimals)
+
+    def _size(self, lots: int) -> str:
+        return _decimal(lots * self._instrument.lot, self._instrument.size_decimals)
+
+
+def _decimal(value: int, decimals: int) -> str:
+    whole, part = divmod(value, 10**decimals)
+    return f"{whole}.{part:0{decimals}d}"
