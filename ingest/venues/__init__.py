@@ -4,6 +4,7 @@ A venue is data and pure functions: where its sockets are, which streams a symbo
 order book is kept whole. It opens no socket, reads no clock and keeps no state outside the decoder it makes.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -28,7 +29,8 @@ class Stream:
     channel: Channel
     #: Which socket of the venue carries it, a key of `Venue.sockets`.
     socket: str
-    #: After subscribing, data must come within this many ns, or the subscription is void (an ACK is not data). 0: exempt.
+    #: After subscribing, data must come within this many ns, or the subscription is void (an ACK is not data).
+    #: 0: exempt.
     first: int
     #: Silence longer than this many ns makes the stream stale. 0: exempt (a quiet liquidation feed is healthy).
     silence: int
@@ -39,7 +41,8 @@ class Decoded:
     """What one frame says: one MESSAGE row (kind, ids, clocks, counts; `received` not yet stamped) and its rows."""
 
     symbol: str
-    channel: Channel
+    #: None: of no stream (STATUS).
+    channel: Channel | None
     #: One MESSAGE row.
     message: Rows
     #: Rows of the family that the message's kind names.
@@ -49,12 +52,15 @@ class Decoded:
 class Decoder(Protocol):
     """Frames in, rows out; the only state is what the venue's wire format itself demands."""
 
+    #: What was met, by the decoder's own words; whoever makes the decoder may hand it a counter to share.
+    counts: Counter[str]
+
     def decode(self, frame: bytes) -> list[Decoded]:
-        """Return what the frame says: nothing for an ACK or a heartbeat. Raises BadFrame; mutates nothing it is handed."""
+        """Return what the frame says: nothing for an ACK or a heartbeat. Raises BadFrame, and changes nothing then."""
         ...
 
     def body(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
-        """Return what a REST body says (a DEPTH body is a SNAPSHOT, an OPEN_INTEREST body a REFERENCE). Raises BadFrame."""
+        """Return what a REST body says: a SNAPSHOT for DEPTH, a REFERENCE for OPEN_INTEREST. Raises BadFrame."""
         ...
 
 
@@ -83,7 +89,7 @@ class Limits:
 class Emulation:
     """The venue's own side of the wire, for the emulator: pure functions, no server."""
 
-    #: Path with query -> (what, symbol, limit), what being "depth", "instruments" or "open_interest"; None: unknown path.
+    #: Path with query -> (what, symbol, limit), what being "depth", "instruments" or "open_interest"; None: unknown.
     route: Callable[[str], tuple[str, str, int] | None]
     #: Frame -> name of the stream it belongs to, or None for an ACK.
     stream_of: Callable[[bytes], str | None]
@@ -123,7 +129,7 @@ class Venue:
     open_interest_path: Callable[[str], str | None]
     #: REST path of the exchange's instruments.
     instruments_path: str
-    #: body of that, wanted symbols -> instruments. Raises BadConfig for an unknown symbol, naming the nearest known ones.
+    #: Body of that, wanted symbols -> instruments. Raises BadConfig for an unknown symbol, naming the nearest ones.
     parse_instruments: Callable[[bytes, Sequence[str]], list[Instrument]]
     #: raw frames of a foreign tape (no exchange information on it) -> instruments, decimals as met on the wire.
     infer_instruments: Callable[[Sequence[bytes]], list[Instrument]]

@@ -1,0 +1,37 @@
+"""Numbers in, one MESSAGE row out."""
+
+from struct import Struct
+from typing import Final
+
+import numpy as np
+
+from engine.schema import MESSAGE, Kind, Rows
+
+_LAYOUT: Final = Struct("<7q4IH2B4x")
+_PADDED: Final = MESSAGE.itemsize
+assert _LAYOUT.size == _PADDED
+
+
+def message(
+    kind: Kind,
+    *,
+    received: int = 0,
+    monotonic: int = 0,
+    exchanged: int = 0,
+    published: int = 0,
+    first: int = 0,
+    last: int = 0,
+    previous: int = -1,
+    epoch: int = 0,
+    flags: int = 0,
+    count: int = 0,
+    bids: int = 0,
+    connection: int = 0,
+    status: int = 0,
+) -> Rows:
+    """Make one MESSAGE row. Packing its bytes takes a third of the time of setting fields."""
+    packed = _LAYOUT.pack(
+        received, monotonic, exchanged, published, first, last, previous,
+        epoch, flags, count, bids, connection, kind, status,
+    )  # fmt: skip
+    return np.frombuffer(bytearray(packed), MESSAGE)

@@ -1,0 +1,162 @@
+"""One instrument's book sequence: ids of diffs and snapshots in, what to do with each out. One machine for all venues.
+
+A message covers the ids (previous, last]; its sizes are absolute, so a message may be applied whenever nothing is missing
+before it, even where it repeats what is known. A venue states `previous` ("previous") or numbers its ids without holes,
+so that previous is first - 1 ("consecutive").
+
+Binance spot, "How to manage a local order book correctly" (2025-11-12), consecutive:
+  1. Buffer the events of the diff stream; note U of the first.            `diff` in BUFFERING: HELD
+  2. Get a depth snapshot.                                                   the caller, once a diff is held
+  3. If its lastUpdateId is < that U, get another.                           `snapshot`: REFETCH
+  4. Discard buffered events with u <= lastUpdateId.
+     Now the first must have lastUpdateId within its [U; u].
+  5. The book is the snapshot; its id is lastUpdateId.                       `snapshot`: BRIDGED
+  6. Each event: u < local id: ignore. U > local id + 1: start again.        `diff` in SYNCED: OLD, Gap
+     Otherwise apply, local id := u.                                         APPLY
+Binance USD-M, "How to manage a local order book correctly", previous:
+  4. Drop any event where u is < lastUpdateId in the snapshot.
+  5. The first processed event should have U <= lastUpdateId and u >= lastUpdateId.
+  6. Each new event's pu should be equal to the previous event's u, otherwise start again from step 3.
+
+A snapshot newer than every held diff is kept, and the next diff decides: until then nothing proves that the chain goes on
+from it. Diffs are held within a bound; beyond it all are dropped and a new epoch begins. Every entry to BUFFERING is a
+new epoch; a snapshot asked for in an older one is discarded. A venue that restarts its ids would make every further diff
+look old, and the book would stand still in silence: after PATIENCE old ones in a row that is a gap, too.
+"""
+
+from collections import deque
+from enum import IntEnum
+from typing import Final, Generic, TypeVar
+
+from engine.errors import Gap
+
+Item = TypeVar("Item")
+
+#: Diffs held at most while a snapshot is awaited.
+BOUND: Final = 4096
+#: Old diffs in a row that a restarted sequence is inferred from.
+PATIENCE: Final = 200
+
+
+class State(IntEnum):
+    """What is known of the book."""
+
+    #: Nothing, and nothing was asked for.
+    INIT = 0
+    #: Diffs are held until a snapshot bridges to them.
+    BUFFERING = 1
+    #: The book is whole up to `last`.
+    SYNCED = 2
+
+
+class Verdict(IntEnum):
+    """What became of a diff or a snapshot."""
+
+    #: It follows the book: apply it.
+    APPLY = 0
+    #: Everything in it is known.
+    OLD = 1
+    #: It waits: a diff for a snapshot, a snapshot for the next diff.
+    HELD = 2
+    #: The book is whole: `take` gives the snapshot and the diffs that follow it.
+    BRIDGED = 3
+    #: The snapshot is older than the first held diff: another is needed.
+    REFETCH = 4
+    #: Too many diffs were held: all are dropped, a new epoch has begun.
+    OVERFLOW = 5
+    #: The snapshot was asked for in another epoch, or nothing awaits one.
+    DISCARDED = 6
+
+
+# Enum members are looked up once: the hot path compares plain module constants.
+_SYNCED: Final = State.SYNCED
+_APPLY: Final = Verdict.APPLY
+
+
+class BookSync(Generic[Item]):
+    """The state machine; `Item` is whatever the caller wants back, a diff's or a snapshot's rows."""
+
+    def __init__(self, instrument: str, sequence: str, bound: int = BOUND) -> None:
+        self.instrument = instrument
+        self.state = State.INIT
+        self.epoch = 0
+        #: Id up to which the book (or, in BUFFERING, the chain of held diffs) is known; -1: nothing is.
+        self.last = -1
+        self._consecutive = {"consecutive": True, "previous": False}[sequence]
+        self._bound = bound
+        #: previous, last, item of each held diff.
+        self._held: deque[tuple[int, int, Item]] = deque()
+        self._snapshot: tuple[int, Item] | None = None
+        self._bridged: list[Item] = []
+        self._old = 0
+
+    def begin(self, epoch: int | None = None) -> None:
+        """Enter BUFFERING: forget everything, start the next epoch (or the one that a tape's later part is in)."""
+        self.epoch = self.epoch + 1 if epoch is None else epoch
+        self.state = State.BUFFERING
+        self.last = -1
+        self._held.clear()
+        self._snapshot = None
+        self._old = 0
+
+    def diff(self, first: int, last: int, previous: int, item: Item) -> Verdict:
+        """Judge a diff. Raises Gap where ids are missing before it; nothing has changed then: call `begin`, offer again."""
+        if self._consecutive:
+            previous = first - 1
+        known = self.last
+        if last <= known:
+            self._old += 1
+            if self._old > PATIENCE:
+                raise Gap(self.instrument, known + 1, first)
+            return Verdict.OLD
+        if previous > known >= 0:
+            raise Gap(self.instrument, known, previous)
+        self._old = 0
+        if self.state is _SYNCED:
+            self.last = last
+            return _APPLY
+        return self._hold(previous, last, item)
+
+    def snapshot(self, epoch: int, last: int, item: Item) -> Verdict:
+        """Judge a snapshot that was asked for in an epoch."""
+        if self.state is not State.BUFFERING or epoch != self.epoch:
+            return Verdict.DISCARDED
+        self._snapshot = (last, item)
+        return self._bridge()
+
+    def take(self) -> list[Item]:
+        """Return the snapshot and the diffs that follow it, once, after BRIDGED."""
+        bridged, self._bridged = self._bridged, []
+        return bridged
+
+    @property
+    def waiting(self) -> bool:
+        """Whether diffs are held and no snapshot is."""
+        return bool(self._held) and self._snapshot is None
+
+    def _hold(self, previous: int, last: int, item: Item) -> Verdict:
+        if self.state is State.INIT:
+            raise RuntimeError(f"{self.instrument}: a diff before begin()")
+        if len(self._held) == self._bound:
+            self.begin()
+            return Verdict.OVERFLOW
+        self._held.append((previous, last, item))
+        self.last = last
+        return Verdict.HELD if self._snapshot is None else self._bridge()
+
+    def _bridge(self) -> Verdict:
+        """Join the snapshot and the held diffs, if they meet."""
+        assert self._snapshot is not None
+        whole, item = self._snapshot
+        while self._held and self._held[0][1] <= whole:
+            self._held.popleft()
+        if not self._held:
+            return Verdict.HELD
+        if self._held[0][0] > whole:
+            self._snapshot = None
+            return Verdict.REFETCH
+        self._bridged = [item, *(held for _, _, held in self._held)]
+        self._held.clear()
+        self._snapshot = None
+        self.state = State.SYNCED
+        return Verdict.BRIDGED

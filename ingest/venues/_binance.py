@@ -1,0 +1,306 @@
+"""Binance's frames in, rows out: one decoder for spot and USD-M futures, which differ in few keys.
+
+Depth diffs go through the byte scanner; everything else, and every depth frame that the scanner refuses, through orjson
+and strict checks. Prices and sizes are exact or refused. Mark, index and average prices, which no order has and which
+Binance computes to eight places whatever the instrument's, are rounded to the instrument's decimals.
+
+Facts, from the venue's documentation and from captures (2026): `markPriceUpdate` calls the next funding time `T` and
+the estimated settle price `P`; spot's `bookTicker` has no `e` and no clock; futures' `trade` may come with an `X` other
+than MARKET and a zero price for what is not a trade; `forceOrder` is one order a second and symbol at most, the largest
+since 2026-04-10, the latest before; its `S` is the order's side, so SELL means that a long was liquidated.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from engine.errors import BadFrame
+from engine.instrument import Instrument
+from engine.schema import (
+    FUNDING_DECIMALS,
+    LEVEL,
+    LIQUIDATION,
+    REFERENCE,
+    TRADE,
+    Channel,
+    Coverage,
+    Kind,
+    PriceKind,
+    Reference,
+    Status,
+    empty,
+)
+from ingest.decimals import rounded, scaled, signed
+from ingest.rows import message
+from ingest.scan import REFUSALS, Scanner
+from ingest.venues import Decoded
+from ingest.venues._fields import book_side, identity, level_rows, member, moment, sorted_side, stamps
+
+#: Binance shows the largest liquidation of a second from this day on, before it the latest. ns.
+LARGEST_SINCE: Final = 1_775_779_200_000_000_000
+
+#: Part of a stream's name after the symbol -> event it carries (bookTicker of spot has no `e`).
+EVENTS: Final = {
+    "depth": "depthUpdate",
+    "trade": "trade",
+    "aggTrade": "aggTrade",
+    "bookTicker": "bookTicker",
+    "markPrice": "markPriceUpdate",
+    "forceOrder": "forceOrder",
+}
+
+#: The rows of a message without rows.
+NOTHING: Final = empty(LEVEL)
+
+_WRAPPER: Final = b'{"stream":"'
+_BARE_DEPTH: Final = b'{"e":"depthUpdate"'
+
+
+class BinanceDecoder:
+    """Frames of some instruments in, rows out."""
+
+    def __init__(self, instruments: dict[str, Instrument], futures: bool) -> None:
+        #: What was met: `scanned` depth frames, and `rescanned:<refusal>` ones that took the slow path.
+        self.counts: Counter[str] = Counter()
+        self._instruments = instruments
+        self._futures = futures
+        self._scanner = Scanner()
+        #: Depth stream as in the frame -> symbol, symbol as in the frame, decimals.
+        self._depth: dict[bytes, tuple[str, bytes, int, int]] = {}
+        for symbol, instrument in instruments.items():
+            known = (symbol, symbol.encode(), instrument.price_decimals, instrument.size_decimals)
+            self._depth[symbol.encode()] = known
+            for speed in ("", "@0ms", "@100ms", "@250ms", "@500ms"):
+                self._depth[f"{symbol.lower()}@depth{speed}".encode()] = known
+        self._events: dict[str, Callable[[dict[str, Any]], list[Decoded]]] = {
+            "depthUpdate": self._diff,
+            "trade": self._trade,
+            "aggTrade": self._aggregate,
+            "bookTicker": self._touch,
+            "markPriceUpdate": self._mark,
+            "forceOrder": self._liquidation,
+            "serverShutdown": self._shutdown,
+        }
+
+    def decode(self, frame: bytes) -> list[Decoded]:
+        """Return what the frame says: nothing for an ACK. Raises BadFrame."""
+        if frame.startswith(_WRAPPER):
+            known = self._depth.get(frame[11 : frame.find(b'"', 11)])
+        elif frame.startswith(_BARE_DEPTH):
+            start = frame.find(b'"s":"') + 5
+            known = self._depth.get(frame[start : frame.find(b'"', start)])
+        else:
+            known = None
+        if known is not None:
+            symbol, expected, price_decimals, size_decimals = known
+            scanned = self._scanner.scan(frame, expected, price_decimals, size_decimals, self._futures)
+            if not isinstance(scanned, int):
+                self.counts["scanned"] += 1
+                return [Decoded(symbol=symbol, channel=Channel.DEPTH, message=scanned[0], rows=scanned[1])]
+            self.counts[f"rescanned:{REFUSALS[scanned]}"] += 1
+        return self.decode_slowly(frame)
+
+    def decode_slowly(self, frame: bytes) -> list[Decoded]:
+        """Return the same as `decode`, without the scanner."""
+        content = _parse(frame)
+        stream = content.get("stream")
+        if stream is not None:
+            content = member(content, "data", dict)
+        event = content.get("e", "bookTicker" if "B" in content and "u" in content else None)
+        if event is None:
+            return _answer(content)
+        decode = self._events.get(event) if isinstance(event, str) else None
+        if decode is None:
+            raise BadFrame("unknown_event", f"{event!r}, known are {', '.join(self._events)}")
+        if stream is not None and event != "serverShutdown":
+            self._check_stream(stream, event, content)
+        return decode(content)
+
+    def body(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
+        """Return what a REST body says. Raises BadFrame."""
+        instrument = self._instrument(symbol)
+        content = _parse(body)
+        if channel == Channel.DEPTH:
+            return [self._snapshot(instrument, content)]
+        if channel == Channel.OPEN_INTEREST and self._futures:
+            return [self._open_interest(instrument, content)]
+        raise BadFrame("unknown_channel", f"no REST body of channel {channel!r} is known")
+
+    def _instrument(self, symbol: Any) -> Instrument:
+        instrument = self._instruments.get(symbol) if isinstance(symbol, str) else None
+        if instrument is None:
+            raise BadFrame("unknown_symbol", f"{symbol!r}, subscribed are {', '.join(sorted(self._instruments))}")
+        return instrument
+
+    def _check_stream(self, stream: Any, event: str, content: dict[str, Any]) -> None:
+        """Refuse a stream that nobody asked for, or that carries what it should not."""
+        symbol, _, kind = stream.partition("@") if isinstance(stream, str) else ("", "", "")
+        if EVENTS.get(kind.partition("@")[0]) is None:
+            raise BadFrame("unknown_stream", f"{stream!r}, known are <symbol>@{', @'.join(EVENTS)}")
+        self._instrument(symbol.upper())
+        named = content.get("s") if event != "forceOrder" else member(content, "o", dict).get("s")
+        if EVENTS[kind.partition("@")[0]] != event or named != symbol.upper():
+            raise BadFrame("wrong_stream", f"{stream!r} carries {event!r} of {named!r}")
+
+    def _diff(self, content: dict[str, Any]) -> list[Decoded]:
+        instrument = self._instrument(content.get("s"))
+        first, last = identity(content, "U"), identity(content, "u")
+        if first > last:
+            raise BadFrame("bad_ids", f"first id {first} is beyond last id {last}")
+        exchanged, published, flags = stamps(content, "T" if self._futures else "E")
+        bids, asks = (book_side(content, key, instrument) for key in ("b", "a"))
+        row = message(
+            Kind.DELTA,
+            exchanged=exchanged,
+            published=published,
+            first=first,
+            last=last,
+            previous=identity(content, "pu") if self._futures else -1,
+            flags=flags,
+            count=len(bids) + len(asks),
+            bids=len(bids),
+        )
+        rows = np.concatenate((level_rows(bids), level_rows(asks)))
+        return [Decoded(symbol=instrument.symbol, channel=Channel.DEPTH, message=row, rows=rows)]
+
+    def _snapshot(self, instrument: Instrument, content: dict[str, Any]) -> Decoded:
+        last = identity(content, "lastUpdateId")
+        bids, asks = (book_side(content, key, instrument) for key in ("bids", "asks"))
+        exchanged, published, flags = stamps(content, "T") if self._futures else (0, 0, 0)
+        row = message(
+            Kind.SNAPSHOT,
+            exchanged=exchanged,
+            published=published,
+            last=last,
+            flags=flags,
+            count=len(bids) + len(asks),
+            bids=len(bids),
+        )
+        rows = np.concatenate((sorted_side(bids, descending=True), sorted_side(asks, descending=False)))
+        return Decoded(symbol=instrument.symbol, channel=Channel.DEPTH, message=row, rows=rows)
+
+    def _touch(self, content: dict[str, Any]) -> list[Decoded]:
+        instrument = self._instrument(content.get("s"))
+        prices, sizes = instrument.price_decimals, instrument.size_decimals
+        update = identity(content, "u")
+        levels = [
+            (scaled(content.get("b"), prices), scaled(content.get("B"), sizes)),
+            (scaled(content.get("a"), prices), scaled(content.get("A"), sizes)),
+        ]
+        exchanged, published, flags = stamps(content, "T") if self._futures else (0, 0, 0)
+        row = message(
+            Kind.TOUCH,
+            exchanged=exchanged,
+            published=published,
+            first=update,
+            last=update,
+            flags=flags,
+            count=2,
+            bids=1,
+        )
+        return [Decoded(symbol=instrument.symbol, channel=Channel.TOUCH, message=row, rows=level_rows(levels))]
+
+    def _trade(self, content: dict[str, Any]) -> list[Decoded]:
+        if content.get("X", "MARKET") != "MARKET":
+            self.counts["not_a_trade"] += 1
+            return []
+        return self._print(content, identity(content, "t"), 1)
+
+    def _aggregate(self, content: dict[str, Any]) -> list[Decoded]:
+        first, last = identity(content, "f"), identity(content, "l")
+        if not 0 <= last - first < 1 << 31:
+            raise BadFrame("bad_ids", f"an aggregate of the trades {first} to {last}")
+        return self._print(content, identity(content, "a"), last - first + 1)
+
+    def _print(self, content: dict[str, Any], number: int, fills: int) -> list[Decoded]:
+        instrument = self._instrument(content.get("s"))
+        exchanged, published, flags = stamps(content, "T")
+        price = _positive(content, "p", instrument.price_decimals)
+        size = _positive(content, "q", instrument.size_decimals)
+        side = -1 if member(content, "m", bool) else 1
+        row = message(
+            Kind.TRADE, exchanged=exchanged, published=published, first=number, last=number, flags=flags, count=1
+        )
+        rows = np.array([(exchanged, price, size, number, fills, side, 0, 0)], TRADE)
+        return [Decoded(symbol=instrument.symbol, channel=Channel.TRADE, message=row, rows=rows)]
+
+    def _mark(self, content: dict[str, Any]) -> list[Decoded]:
+        instrument = self._instrument(content.get("s"))
+        at = moment(content, "E")
+        decimals = instrument.price_decimals
+        values = [
+            (at, rounded(content.get("p"), decimals), 0, Reference.MARK, 0, 0, 0),
+            (at, rounded(content.get("i"), decimals), 0, Reference.INDEX, 0, 0, 0),
+        ]
+        # Delivery contracts have no funding: their rate is an empty text.
+        if content.get("r") != "":
+            rate = signed(content.get("r"), FUNDING_DECIMALS)
+            values.append((at, rate, moment(content, "T"), Reference.FUNDING, 0, 0, 0))
+        row = message(Kind.REFERENCE, exchanged=at, published=at, count=len(values))
+        rows = np.array(values, REFERENCE)
+        return [Decoded(symbol=instrument.symbol, channel=Channel.MARK, message=row, rows=rows)]
+
+    def _liquidation(self, content: dict[str, Any]) -> list[Decoded]:
+        order = member(content, "o", dict)
+        instrument = self._instrument(order.get("s"))
+        decimals = instrument.price_decimals
+        exchanged, published = moment(order, "T"), moment(content, "E")
+        side = {"SELL": 1, "BUY": -1}.get(member(order, "S", str))
+        if side is None:
+            raise BadFrame("bad_side", f"{order['S']!r}, allowed are BUY and SELL")
+        average = rounded(order["ap"], decimals) if "ap" in order else 0
+        coverage = Coverage.SAMPLED_LARGEST if exchanged >= LARGEST_SINCE else Coverage.SAMPLED_LATEST
+        price, size = _positive(order, "p", decimals), _positive(order, "q", instrument.size_decimals)
+        row = message(Kind.LIQUIDATION, exchanged=exchanged, published=published, count=1)
+        rows = np.array([(exchanged, price, size, average, side, PriceKind.ORDER_LIMIT, coverage, 0, 0)], LIQUIDATION)
+        return [Decoded(symbol=instrument.symbol, channel=Channel.LIQUIDATION, message=row, rows=rows)]
+
+    def _open_interest(self, instrument: Instrument, content: dict[str, Any]) -> Decoded:
+        if content.get("symbol") != instrument.symbol:
+            raise BadFrame("unknown_symbol", f"asked for {instrument.symbol}, got {content.get('symbol')!r}")
+        at = moment(content, "time")
+        value = scaled(content.get("openInterest"), instrument.size_decimals)
+        row = message(Kind.REFERENCE, exchanged=at, published=at, count=1)
+        rows = np.array([(at, value, 0, Reference.OPEN_INTEREST, 0, 0, 0)], REFERENCE)
+        return Decoded(symbol=instrument.symbol, channel=Channel.OPEN_INTEREST, message=row, rows=rows)
+
+    def _shutdown(self, content: dict[str, Any]) -> list[Decoded]:
+        at = moment(content, "E")
+        return [
+            Decoded(
+                symbol=symbol,
+                channel=None,
+                message=message(Kind.STATUS, exchanged=at, published=at, status=Status.MAINTENANCE),
+                rows=NOTHING,
+            )
+            for symbol in self._instruments
+        ]
+
+
+def _parse(frame: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(frame)
+    except orjson.JSONDecodeError as error:
+        raise BadFrame("not_json", str(error)) from error
+    if not isinstance(content, dict):
+        raise BadFrame("structure", f"a frame must be an object, met {type(content).__name__}")
+    return content
+
+
+def _answer(content: dict[str, Any]) -> list[Decoded]:
+    """Pass over an ACK; say an error in the venue's words."""
+    if content.get("result", ...) is None and "id" in content:
+        return []
+    if "error" in content or ("code" in content and "msg" in content):
+        raise BadFrame("venue_error", str(content)[:200])
+    raise BadFrame("structure", f"neither an event nor an answer: {str(content)[:80]}")
+
+
+def _positive(content: dict[str, Any], key: str, decimals: int) -> int:
+    value = scaled(content.get(key), decimals)
+    if value == 0:
+        raise BadFrame("zero", f"{key!r} is {content[key]!r}, allowed are values above 0")
+    return value

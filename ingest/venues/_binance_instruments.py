@@ -1,0 +1,137 @@
+"""Binance's exchange information, or the frames of a tape that has none, in; instruments out.
+
+Decimals are chosen so that no digit of an order's price or size can be lost. Futures state them (`pricePrecision`,
+`quantityPrecision`). Spot prints eight places of everything, and spot books hold sizes that are no multiple of the lot,
+so spot keeps all eight; where eight would leave the engine's integers no room (a coin worth nothing, held by the
+trillion) they are lowered: prices must stay below 2^48, a hundred thousand levels of the largest order below 2^62.
+"""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from math import gcd
+from typing import Any, Final
+
+import orjson
+
+from engine.errors import BadConfig, BadFrame
+from engine.instrument import Instrument
+from engine.schema import Contract
+from ingest.decimals import places, rounded, scaled
+from ingest.venues._fields import member
+
+SPOT_DECIMALS: Final = 8
+PRICE_END: Final = 1 << 48
+SIZE_END: Final = (1 << 62) // 100_000
+
+#: Currencies of a price, longest first where one ends like another.
+QUOTES: Final = (
+    "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY", "USD",
+)  # fmt: skip
+
+
+def parse_instruments(venue: str, contract: Contract, body: bytes, symbols: Sequence[str]) -> list[Instrument]:
+    """Return the wanted symbols' instruments. Raises BadConfig for an unknown symbol, BadFrame for a bad body."""
+    try:
+        listed = orjson.loads(body)["symbols"]
+        known = {entry["symbol"]: entry for entry in listed}
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise BadFrame("not_exchange_information", str(error)) from error
+    for symbol in symbols:
+        if symbol not in known:
+            near = get_close_matches(symbol.upper(), known, n=3, cutoff=0.5) or sorted(known)[:3]
+            raise BadConfig(f"{venue} has no symbol {symbol!r} among its {len(known)}; nearest are {', '.join(near)}")
+    return [_instrument(venue, contract, known[symbol]) for symbol in symbols]
+
+
+def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -> list[Instrument]:
+    """Return instruments with the decimals that the frames show; tick and lot divide every price and size met.
+
+    Levels are taken from the snapshot where there is one, otherwise from the diffs.
+    """
+    diffs: dict[str, list[list[str]]] = {}
+    bodies: list[list[list[str]]] = []
+    for frame in frames:
+        content = _content(frame)
+        if "lastUpdateId" in content:
+            bodies.append(member(content, "bids", list) + member(content, "asks", list))
+        elif content.get("e") == "depthUpdate":
+            if ("pu" in content) != (contract == Contract.LINEAR):
+                raise BadConfig(f"the tape's depth frames are not those of {venue}: 'pu' marks Binance futures")
+            diffs.setdefault(str(content.get("s")), []).extend(member(content, "b", list) + member(content, "a", list))
+    if not diffs:
+        raise BadConfig(f"no depth frame of {venue} among the tape's first {len(frames)} lines")
+    if len(diffs) == 1 and bodies:
+        return [_inferred(venue, contract, symbol, bodies[0], levels) for symbol, levels in diffs.items()]
+    return [_inferred(venue, contract, symbol, levels, levels) for symbol, levels in diffs.items()]
+
+
+def _instrument(venue: str, contract: Contract, entry: dict[str, Any]) -> Instrument:
+    filters = {each.get("filterType"): each for each in member(entry, "filters", list)}
+    prices, sizes = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
+    tick, lot = member(prices, "tickSize", str), member(sizes, "stepSize", str)
+    price_floor, size_floor = _significant(tick), _significant(lot)
+    if contract == Contract.SPOT:
+        price_decimals, size_decimals = SPOT_DECIMALS, member(entry, "baseAssetPrecision", int)
+    else:
+        price_decimals, size_decimals = member(entry, "pricePrecision", int), member(entry, "quantityPrecision", int)
+    price_decimals = _lower([prices.get("maxPrice", "0")], price_decimals, price_floor, PRICE_END)
+    size_decimals = _lower([sizes.get("maxQty", "0")], size_decimals, size_floor, SIZE_END)
+    return Instrument(
+        venue=venue,
+        symbol=member(entry, "symbol", str),
+        asset=member(entry, "baseAsset", str),
+        quote=member(entry, "quoteAsset", str),
+        contract=contract,
+        price_decimals=price_decimals,
+        size_decimals=size_decimals,
+        # A tick or lot of 0 says that the filter is off.
+        tick=scaled(tick, price_decimals) or 1,
+        lot=scaled(lot, size_decimals) or 1,
+    )
+
+
+def _inferred(
+    venue: str, contract: Contract, symbol: str, grid: list[list[str]], levels: list[list[str]]
+) -> Instrument:
+    quote = next((each for each in QUOTES if symbol.endswith(each) and symbol != each), None)
+    if quote is None:
+        raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
+    sides = [[str(level[i]) for level in [*grid, *levels]] for i in (0, 1)]
+    floors = [max(map(_significant, side)) for side in sides]
+    shown = [max(map(places, side)) for side in sides]
+    price_decimals = _lower(sides[0], shown[0], floors[0], PRICE_END)
+    size_decimals = _lower(sides[1], shown[1], floors[1], SIZE_END)
+    return Instrument(
+        venue=venue,
+        symbol=symbol,
+        asset=symbol.removesuffix(quote),
+        quote=quote,
+        contract=contract,
+        price_decimals=price_decimals,
+        size_decimals=size_decimals,
+        tick=gcd(*(scaled(level[0], price_decimals) for level in grid)) or 1,
+        lot=gcd(*(scaled(level[1], size_decimals) for level in grid)) or 1,
+    )
+
+
+def _lower(texts: Iterable[str], decimals: int, floor: int, end: int) -> int:
+    """Return decimals, never fewer than the floor, lowered until the largest of the numbers stays below `end`."""
+    whole = max(rounded(text, 0) for text in texts) + 1
+    decimals = max(decimals, floor)
+    while decimals > floor and whole * 10**decimals >= end:
+        decimals -= 1
+    return decimals
+
+
+def _significant(text: str) -> int:
+    """Count the decimals up to the last digit that is not zero."""
+    return len(text.partition(".")[2].rstrip("0"))
+
+
+def _content(frame: bytes) -> dict[str, Any]:
+    try:
+        content = orjson.loads(frame)
+    except orjson.JSONDecodeError:
+        return {}
+    content = content.get("data", content) if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,94 @@
+"""Binance spot. One socket carries everything; the venue announces the end of a connection with `serverShutdown`."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from engine.instrument import Instrument
+from engine.schema import Channel, Contract
+from ingest.venues import SECOND, Limits, Stream, Venue
+from ingest.venues._binance import BinanceDecoder
+from ingest.venues._binance_emulation import emulation
+from ingest.venues._binance_instruments import infer_instruments, parse_instruments
+
+NAME: Final = "binance_spot"
+REST: Final = "/api/v3"
+DEPTH_LIMIT: Final = 5000
+#: REST weight of a depth request, by its limit: the largest limit that each weight allows.
+DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+
+#: Stream, channel, first data within, silent at most (s; 0: exempt, trades may be rare).
+STREAMS: Final = (
+    ("depth@100ms", Channel.DEPTH, 10, 10),
+    ("bookTicker", Channel.TOUCH, 10, 30),
+    ("trade", Channel.TRADE, 0, 60),
+)
+
+
+def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
+    """List every stream of some symbols."""
+    return tuple(
+        Stream(
+            name=f"{symbol.lower()}@{name}",
+            symbol=symbol,
+            channel=channel,
+            socket="stream",
+            first=first * SECOND,
+            silence=silence * SECOND,
+        )
+        for symbol in symbols
+        for name, channel, first, silence in STREAMS
+    )
+
+
+def url(base: str, socket: str, streams: Sequence[Stream]) -> str:
+    """Name the combined stream."""
+    return f"{base}/stream?streams={'/'.join(stream.name for stream in streams)}"
+
+
+def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:
+    """Send nothing: the URL subscribes."""
+    return ()
+
+
+def decoder(instruments: dict[str, Instrument]) -> BinanceDecoder:
+    """Make a decoder."""
+    return BinanceDecoder(instruments, futures=False)
+
+
+def weight(path: str) -> int:
+    """Tell the weight of a REST request."""
+    if "/depth?" not in path:
+        return 20
+    limit = int(path.partition("limit=")[2] or 500)
+    return next(weight for most, weight in DEPTH_WEIGHTS if limit <= most)
+
+
+VENUE: Final = Venue(
+    name=NAME,
+    sockets={"stream": "wss://stream.binance.com:9443"},
+    rest="https://api.binance.com",
+    limits=Limits(
+        # The venue allows five frames a second, pongs included, and cuts at the fifth.
+        sends=3,
+        connects=300,
+        weight=6000,
+        streams=200,
+        lifetime=24 * 3600,
+        ping_interval=None,
+        ping_timeout=None,
+        max_size=8 << 20,
+    ),
+    streams=streams,
+    url=url,
+    subscribe=subscribe,
+    decoder=decoder,
+    snapshot_path=lambda symbol: f"{REST}/depth?symbol={symbol}&limit={DEPTH_LIMIT}",
+    open_interest_path=lambda symbol: None,
+    instruments_path=f"{REST}/exchangeInfo",
+    parse_instruments=partial(parse_instruments, NAME, Contract.SPOT),
+    infer_instruments=partial(infer_instruments, NAME, Contract.SPOT),
+    weight=weight,
+    sequence="consecutive",
+    emulation=emulation(REST, futures=False),
+)

@@ -1,0 +1,100 @@
+"""Binance USD-M futures: perpetuals settled in stablecoins.
+
+The websocket is routed since 2026-04-23: `/public` carries depth, bookTicker and trade, `/market` the mark price and
+liquidations. A stream asked for on the wrong route is acknowledged and never speaks. Of the two trade streams only
+`trade` is subscribed, so that no trade counts twice.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from engine.instrument import Instrument
+from engine.schema import Channel, Contract
+from ingest.venues import SECOND, Limits, Stream, Venue
+from ingest.venues._binance import BinanceDecoder
+from ingest.venues._binance_emulation import emulation
+from ingest.venues._binance_instruments import infer_instruments, parse_instruments
+
+NAME: Final = "binance_usdm"
+REST: Final = "/fapi/v1"
+DEPTH_LIMIT: Final = 1000
+#: REST weight of a depth request, by its limit: the largest limit that each weight allows.
+DEPTH_WEIGHTS: Final = ((50, 2), (100, 5), (500, 10), (1000, 20))
+
+#: Stream, channel, socket, first data within, silent at most (s; 0: exempt, trades and liquidations may be rare).
+STREAMS: Final = (
+    ("depth@0ms", Channel.DEPTH, "public", 10, 5),
+    ("bookTicker", Channel.TOUCH, "public", 10, 30),
+    ("trade", Channel.TRADE, "public", 0, 60),
+    ("markPrice@1s", Channel.MARK, "market", 10, 5),
+    ("forceOrder", Channel.LIQUIDATION, "market", 0, 0),
+)
+
+
+def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
+    """List every stream of some symbols."""
+    return tuple(
+        Stream(
+            name=f"{symbol.lower()}@{name}",
+            symbol=symbol,
+            channel=channel,
+            socket=socket,
+            first=first * SECOND,
+            silence=silence * SECOND,
+        )
+        for symbol in symbols
+        for name, channel, socket, first, silence in STREAMS
+    )
+
+
+def url(base: str, socket: str, streams: Sequence[Stream]) -> str:
+    """Name the routed combined stream."""
+    return f"{base}/{socket}/stream?streams={'/'.join(stream.name for stream in streams)}"
+
+
+def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:
+    """Send nothing: the URL subscribes."""
+    return ()
+
+
+def decoder(instruments: dict[str, Instrument]) -> BinanceDecoder:
+    """Make a decoder."""
+    return BinanceDecoder(instruments, futures=True)
+
+
+def weight(path: str) -> int:
+    """Tell the weight of a REST request."""
+    if "/depth?" not in path:
+        return 1
+    limit = int(path.partition("limit=")[2] or 500)
+    return next(weight for most, weight in DEPTH_WEIGHTS if limit <= most)
+
+
+VENUE: Final = Venue(
+    name=NAME,
+    sockets={"public": "wss://fstream.binance.com", "market": "wss://fstream.binance.com"},
+    rest="https://fapi.binance.com",
+    limits=Limits(
+        sends=10,
+        connects=300,
+        weight=2400,
+        streams=200,
+        lifetime=24 * 3600,
+        ping_interval=None,
+        ping_timeout=None,
+        max_size=8 << 20,
+    ),
+    streams=streams,
+    url=url,
+    subscribe=subscribe,
+    decoder=decoder,
+    snapshot_path=lambda symbol: f"{REST}/depth?symbol={symbol}&limit={DEPTH_LIMIT}",
+    open_interest_path=lambda symbol: f"{REST}/openInterest?symbol={symbol}",
+    instruments_path=f"{REST}/exchangeInfo",
+    parse_instruments=partial(parse_instruments, NAME, Contract.LINEAR),
+    infer_instruments=partial(infer_instruments, NAME, Contract.LINEAR),
+    weight=weight,
+    sequence="previous",
+    emulation=emulation(REST, futures=True),
+)
