@@ -94,7 +94,7 @@ class Tape:
                 yield time, raw
             if len(tail) > MOST_LINE:
                 raise BadRecord(f"{path}: line {number + 1} is longer than the {MOST_LINE} bytes allowed")
-        if tail:
+        if tail and all(tear.path != path for tear in self.tears):
             self._tear(path, f"ends {len(tail)} bytes into line {number + 1}")
 
     def _chunks(self, path: Path) -> Iterator[bytes]:
@@ -110,8 +110,9 @@ class Tape:
                 if magic.startswith(first):
                     yield from self._unpacked(path, file, make, step)
                     return
-            if not magic:
-                self._tear(path, "is empty")
+            if any(first.startswith(magic) for first in _CODECS):
+                self._tear(path, "ends inside its first bytes" if magic else "is empty")
+                return
             while chunk := file.read(_PLAIN_STEP):
                 yield chunk
 

@@ -1,7 +1,7 @@
 """The recorder: records in, lines `<time> <value>` of a compressed tape out.
 
 A tape is blocks one after another, each a whole gzip member or zstd frame of about a megabyte or a second of lines, so
-that a killed recorder loses at most the block it was filling. A recording is parts,
+that a killed recorder loses at most the block it was filling, and what waited for a slow disk. A recording is parts,
 `<prefix>-<time of its first record>-<part>.tape.gz`, whose names sort in order and are never used twice.
 
 The caller never waits for the disk: lines go to a bounded queue, one thread writes it. Whatever was accepted stays in
@@ -70,6 +70,8 @@ class TapeConfig:
         for name in ("block", "interval", "part_bytes", "part_time", "queue", "patience", "flush_timeout"):
             if getattr(self, name) <= 0:
                 raise BadConfig(f"tape {name} is {getattr(self, name)}, allowed is more than 0")
+        if self.queue < 2 * self.block:
+            raise BadConfig(f"tape queue is {self.queue}, allowed are two blocks and more: {2 * self.block}")
 
 
 @dataclass(slots=True)
