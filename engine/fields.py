@@ -1,0 +1,111 @@
+"""Fields of a signal: one table in; the row's dtype, the JSON value and the JSON Schema of its records out.
+
+A kernel cannot write "nothing" into a float, and NaN must never leave it. So a field that can be undefined names a
+companion of its own shape that holds a Why, 0 where the value stands; the row's last field, `undefined`, is 0 where all
+do. Fields that are always undefined together share a companion.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from engine.schema import Rows
+
+
+class Why(IntEnum):
+    """Why a value of a known book is undefined; in JSON the lower-case name."""
+
+    DEFINED = 0
+    #: A side of the book is empty, so there is no mid.
+    ONE_SIDED = 1
+    #: Nothing rests within the band on either side.
+    NO_DEPTH = 2
+    #: Fewer than two bands hold anything, and a slope needs two.
+    TOO_FEW_BANDS = 3
+    #: The levels inside the widest band cannot fill the notional.
+    UNFILLED = 4
+    #: A quanto contract settles in a third currency, whose rate the book does not know.
+    QUANTO = 5
+    #: No book message yet.
+    NO_BOOK_MESSAGE = 6
+    #: No message with a usable exchange stamp in the window.
+    NO_STAMP = 7
+
+
+#: What JSON says of each Why.
+WHY: Final = tuple(why.name.lower() for why in Why)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a record: its type, its unit, what it means; positional, for tables of them read better."""
+
+    name: str
+    type: Literal["number", "integer", "boolean", "string"]
+    unit: str
+    meaning: str
+    #: Name of the field whose elements this one's elements belong to; empty for a single value.
+    over: str = ""
+    #: Name of the companion that says why the value is undefined; empty where it never is (in a known book).
+    why: str = ""
+    #: The only values allowed, where there is such a list.
+    values: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """One kind of record: its topic, the fields after the envelope, and whether an unknown book empties them."""
+
+    name: str
+    topic: str
+    meaning: str
+    fields: tuple[Field, ...]
+    #: Whether every field is null while the state is `unknown`.
+    needs_book: bool
+
+
+FORMAT: Final = {"number": "<f8", "integer": "<i8", "boolean": "<u1"}
+
+
+class Layout:
+    """A signal's fields as a row: the dtype that its kernel fills, and the way from that row to JSON values."""
+
+    def __init__(self, fields: Sequence[Field], sizes: Mapping[str, int]) -> None:
+        self._names = tuple(field.name for field in fields)
+        self._arrays = tuple(field.name for field in fields if field.over)
+        self._booleans = tuple(field.name for field in fields if field.type == "boolean")
+        shapes = {field.name: (sizes[field.over],) if field.over else () for field in fields}
+        values = [(field.name, FORMAT[field.type], shapes[field.name]) for field in fields]
+        whys = {field.why: (field.why, "<u1", shapes[field.name]) for field in fields if field.why}
+        self.dtype = np.dtype([*values, *whys.values(), ("undefined", "<i8")], align=True)
+        #: Position of each companion in the row, and the fields that it speaks of.
+        self._whys = tuple(
+            (len(values) + at, tuple((field.name, bool(field.over)) for field in fields if field.why == why))
+            for at, why in enumerate(whys)
+        )
+
+    def values(self, row: Rows) -> tuple[dict[str, Any], dict[str, str]]:
+        """Give the one row's values by name, None where undefined, and the reason for each name that holds a None."""
+        cells = row.tolist()[0]
+        found = dict(zip(self._names, cells, strict=False))
+        for name in self._arrays:
+            found[name] = found[name].tolist()
+        for name in self._booleans:
+            found[name] = [value != 0 for value in found[name]]
+        return found, self._withhold(found, cells) if cells[-1] else {}
+
+    def _withhold(self, found: dict[str, Any], cells: tuple[Any, ...]) -> dict[str, str]:
+        reasons = {}
+        for at, fields in self._whys:
+            many = fields[0][1]
+            why = cells[at].tolist() if many else cells[at]
+            worst = max(why) if many else why
+            if not worst:
+                continue
+            for name, _ in fields:
+                reasons[name] = WHY[worst]
+                found[name] = [None if w else v for v, w in zip(found[name], why, strict=True)] if many else None
+        return reasons
