@@ -1,0 +1,131 @@
+"""One websocket: bytes in, stamped frames out, in the socket's own callback and before any queue.
+
+`websockets` gives its users messages through a queue that stops reading when it is full. For market data both are
+wrong: the stamp would say when somebody got round to it, and a venue cuts off whoever does not read. `Listener` stamps
+each read and passes its frames on at once; how much may wait is the feed's decision.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, Protocol, cast
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event, State
+
+from ingest.venues import Limits
+
+#: How long the opening and the closing handshake may take, s.
+OPEN_TIMEOUT: Final = 10.0
+CLOSE_TIMEOUT: Final = 1.0
+CONTENT: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
+
+
+class Hearer(Protocol):
+    """Who is told what a socket does, in its callbacks and in order: opened, frames, lost."""
+
+    def read(self) -> int:
+        """Stamp a read of the socket."""
+        ...
+
+    def follow(self) -> int:
+        """Stamp one more frame of the same read."""
+        ...
+
+    def opened(self, listener: "Listener") -> None:
+        """Hear that the handshake is through; frames may follow at once."""
+        ...
+
+    def frame(self, received: int, raw: bytes) -> None:
+        """Hear a whole message."""
+        ...
+
+    def lost(self, code: int, reason: str) -> None:
+        """Hear that the connection is gone."""
+        ...
+
+
+class Listener(ClientConnection):
+    """A client connection that stamps at the read and queues nothing."""
+
+    def __init__(self, hearer: Hearer, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._hearer = hearer
+        self._fresh = False
+        self._received = 0
+        self._parts: list[bytes] = []
+        self._open = False
+
+    def data_received(self, data: bytes) -> None:
+        """Stamp, then parse."""
+        self._received = self._hearer.read()
+        self._fresh = True
+        super().data_received(data)
+
+    def process_event(self, event: Event) -> None:
+        """Pass content on at once; leave handshake, ping and close to the library."""
+        if not isinstance(event, Frame):
+            super().process_event(event)
+            if self.protocol.state is State.OPEN and not self._open:
+                self._open = True
+                self._hearer.opened(self)
+        elif event.opcode not in CONTENT:
+            super().process_event(event)
+        elif event.fin and not self._parts:
+            self._pass(bytes(event.data))
+        else:
+            self._parts.append(bytes(event.data))
+            if event.fin:
+                whole = b"".join(self._parts)
+                self._parts.clear()
+                self._pass(whole)
+
+    def _pass(self, raw: bytes) -> None:
+        received = self._received if self._fresh else self._hearer.follow()
+        self._fresh = False
+        self._hearer.frame(received, raw)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the hearer, with the close code and the reason that the venue gave."""
+        super().connection_lost(exc)
+        if self._open:
+            self._open = False
+            reason = self.close_reason or (repr(exc) if exc is not None else "")
+            self._hearer.lost(self.close_code or 1006, reason)
+
+
+class Dial(connect):
+    """Connect without following redirects: a market-data socket has one address."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Refuse."""
+        return exc
+
+
+async def dial(url: str, limits: Limits, hearer: Hearer, proxy: str | None) -> Listener:
+    """Open one websocket; its frames go to the hearer from the handshake on."""
+    factory: Callable[..., Listener] = partial(Listener, hearer)
+    connection = await Dial(
+        url,
+        create_connection=cast(type[ClientConnection], factory),
+        compression=None,
+        proxy=proxy,
+        open_timeout=OPEN_TIMEOUT,
+        close_timeout=CLOSE_TIMEOUT,
+        ping_interval=limits.ping_interval,
+        ping_timeout=limits.ping_timeout,
+        max_size=limits.max_size,
+        max_queue=None,
+        user_agent_header="airpocket",
+    )
+    return cast(Listener, connection)
+
+
+async def close(listener: Listener) -> None:
+    """Close politely, and surely."""
+    try:
+        async with asyncio.timeout(2 * CLOSE_TIMEOUT):
+            await listener.close()
+    except TimeoutError:
+        listener.transport.abort()
