@@ -6,13 +6,14 @@ The one file of the simulator that speaks a venue's format, Binance USD-M future
 
 from collections.abc import Iterator
 from heapq import merge
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
-import orjson
 
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Channel, Contract, Rows
+from ingest import control
 from ingest.simulator.market import ASK, BID, STEP, Character, Market, Step
 from ingest.venues import Venue, load
 
@@ -50,42 +51,24 @@ def tape(seed: int = 1, start: int = START) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of an endless tape: what a recorder beside the simulated venue would have written."""
     venue = load(VENUE)
     streams = venue.streams(SYMBOLS)
-    names = [stream.name for stream in streams]
-    symbols = ",".join(f'"{symbol}"' for symbol in SYMBOLS)
-    yield (
-        start,
-        b'{"airpocket":"start","venue":"%b","symbols":[%b],"monotonic":1,"version":1}'
-        % (
-            VENUE.encode(),
-            symbols.encode(),
-        ),
-    )
-    body = venue.emulation.instruments([character.instrument for character in CHARACTERS])
-    yield start + 1, _body(b"instruments", b"", 0, body)
+    instruments = venue.emulation.instruments([character.instrument for character in CHARACTERS])
+    opening = [control.start(VENUE, SYMBOLS, 1), control.body("instruments", "", 0, 200, instruments)]
     for number, socket in enumerate(venue.sockets, 1):
-        carried = [stream.name for stream in streams if stream.socket == socket]
-        yield (
-            start + 1 + number,
-            b'{"airpocket":"open","connection":%d,"socket":"%b","streams":%b}'
-            % (
-                number,
-                socket.encode(),
-                orjson.dumps(carried),
-            ),
-        )
-    last = start + 1 + len(venue.sockets)
-    lines = [_symbol(venue, names, character, seed, start) for character in CHARACTERS]
-    for received, raw in merge(*lines, key=lambda line: line[0]):
+        opening.append(control.opened(number, socket, [s.name for s in streams if s.socket == socket]))
+    yield from enumerate(opening, start)
+    last = start + len(opening)
+    symbols = [_symbol(venue, character, seed, start) for character in CHARACTERS]
+    for received, raw in merge(*symbols, key=itemgetter(0)):
         # Stamps of one tape rise strictly, as a feed's do.
         last = max(received, last + 1)
         yield last, raw
 
 
-def _symbol(venue: Venue, names: list[str], character: Character, seed: int, start: int) -> Iterator[tuple[int, bytes]]:
+def _symbol(venue: Venue, character: Character, seed: int, start: int) -> Iterator[tuple[int, bytes]]:
     """Yield one symbol's lines: its frames, and its snapshot right after the first diff, as after a real request."""
     instrument = character.instrument
     market = Market(character, seed, start + 1000 * MILLISECOND)
-    words = _Words(venue, names, instrument)
+    words = _Words(venue, instrument)
     steps = 0
     while True:
         step = market.step()
@@ -97,13 +80,8 @@ def _symbol(venue: Venue, names: list[str], character: Character, seed: int, sta
         if steps == 0:
             book = (_rows(instrument, market, BID), _rows(instrument, market, ASK))
             raw = venue.emulation.snapshot(instrument, market.last, step.time, *book)
-            yield step.time + 2 * DELAY, _body(b"depth", instrument.symbol.encode(), 1, raw)
+            yield step.time + 2 * DELAY, control.body("depth", instrument.symbol, 1, 200, raw)
         steps += 1
-
-
-def _body(what: bytes, symbol: bytes, epoch: int, raw: bytes) -> bytes:
-    head = b'{"airpocket":"body","what":"%b","symbol":"%b","epoch":%d,"status":200,"body":' % (what, symbol, epoch)
-    return head + raw + b"}"
 
 
 def _rows(instrument: Instrument, market: Market, side: int) -> Rows:
@@ -114,11 +92,10 @@ def _rows(instrument: Instrument, market: Market, side: int) -> Rows:
 class _Words:
     """The frames of one symbol."""
 
-    def __init__(self, venue: Venue, names: list[str], instrument: Instrument) -> None:
+    def __init__(self, venue: Venue, instrument: Instrument) -> None:
         self.symbol = instrument.symbol
         self._instrument = instrument
-        streams = {s.channel: s.name for s in venue.streams([instrument.symbol]) if s.name in names}
-        self._streams = streams
+        self._streams = {stream.channel: stream.name for stream in venue.streams([instrument.symbol])}
 
     def step(self, step: Step) -> list[tuple[int, bytes]]:
         """Word one step: touches and trades at their own times, the diff at the step's end."""
