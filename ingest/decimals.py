@@ -1,7 +1,7 @@
 """Decimal texts in, integers at a scale out; no float ever, and no digit lost in silence.
 
-A price or size must be what the venue's documentation shows: ASCII digits, at most one point with digits on both sides,
-no sign, no exponent, no blank. `float()` and `int()` are not that strict: they take `nan`, `1_000`, ` 1`, Arabic digits.
+A price or size must be what the venue's documentation shows: ASCII digits, at most one point with digits on both
+sides, no sign, no exponent, no blank. `float()` and `int()` are not that strict: they take `nan`, `1_000`, ` 1`.
 """
 
 from typing import Any, Final

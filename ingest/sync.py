@@ -1,8 +1,8 @@
 """One instrument's book sequence: ids of diffs and snapshots in, what to do with each out. One machine for all venues.
 
-A message covers the ids (previous, last]; its sizes are absolute, so a message may be applied whenever nothing is missing
-before it, even where it repeats what is known. A venue states `previous` ("previous") or numbers its ids without holes,
-so that previous is first - 1 ("consecutive").
+A message covers the ids (previous, last]; its sizes are absolute, so it may be applied whenever nothing is missing
+before it, even where it repeats what is known. A venue states `previous` ("previous") or numbers its ids without
+holes, so that previous is first - 1 ("consecutive").
 
 Binance spot, "How to manage a local order book correctly" (2025-11-12), consecutive:
   1. Buffer the events of the diff stream; note U of the first.            `diff` in BUFFERING: HELD
@@ -18,10 +18,10 @@ Binance USD-M, "How to manage a local order book correctly", previous:
   5. The first processed event should have U <= lastUpdateId and u >= lastUpdateId.
   6. Each new event's pu should be equal to the previous event's u, otherwise start again from step 3.
 
-A snapshot newer than every held diff is kept, and the next diff decides: until then nothing proves that the chain goes on
-from it. Diffs are held within a bound; beyond it all are dropped and a new epoch begins. Every entry to BUFFERING is a
-new epoch; a snapshot asked for in an older one is discarded. A venue that restarts its ids would make every further diff
-look old, and the book would stand still in silence: after PATIENCE old ones in a row that is a gap, too.
+A snapshot newer than every held diff is kept, and the next diff decides: until then nothing proves that the chain goes
+on from it. Diffs are held within a bound; beyond it all are dropped and a new epoch begins. Every entry to BUFFERING is
+a new epoch; a snapshot asked for in an older one is discarded. A venue that restarts its ids would make every further
+diff look old, and the book would stand still in silence: after PATIENCE old ones in a row that is a gap, too.
 """
 
 from collections import deque
@@ -62,7 +62,7 @@ class Verdict(IntEnum):
     BRIDGED = 3
     #: The snapshot is older than the first held diff: another is needed.
     REFETCH = 4
-    #: Too many diffs were held: all are dropped, a new epoch has begun.
+    #: Too many diffs were held: all are dropped, a new epoch has begun with this one.
     OVERFLOW = 5
     #: The snapshot was asked for in another epoch, or nothing awaits one.
     DISCARDED = 6
@@ -100,7 +100,7 @@ class BookSync(Generic[Item]):
         self._old = 0
 
     def diff(self, first: int, last: int, previous: int, item: Item) -> Verdict:
-        """Judge a diff. Raises Gap where ids are missing before it; nothing has changed then: call `begin`, offer again."""
+        """Judge a diff. Raises Gap where ids are missing before it, changing nothing: `begin`, then offer it again."""
         if self._consecutive:
             previous = first - 1
         known = self.last
@@ -139,6 +139,8 @@ class BookSync(Generic[Item]):
             raise RuntimeError(f"{self.instrument}: a diff before begin()")
         if len(self._held) == self._bound:
             self.begin()
+            self._held.append((previous, last, item))
+            self.last = last
             return Verdict.OVERFLOW
         self._held.append((previous, last, item))
         self.last = last
