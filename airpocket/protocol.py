@@ -11,6 +11,7 @@ from typing import Final
 
 from engine.errors import BadRecord
 
+METADATA: Final = 3
 SASL_HANDSHAKE: Final = 17
 API_VERSIONS: Final = 18
 SASL_AUTHENTICATE: Final = 36

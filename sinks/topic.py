@@ -77,10 +77,10 @@ class TopicSink:
             self._send(record, self._place(record, count) if partition is None else partition)
             self._waiting_bytes += size
 
-    def flush(self) -> None:
-        """Return when everything written is acknowledged; raises Undelivered where it is not."""
+    def flush(self, timeout: float | None = None) -> None:
+        """Return when everything written is acknowledged; raises Undelivered where it is not within the time."""
         try:
-            self._producer.flush(timeout=self._broker.delivery_timeout)
+            self._producer.flush(timeout=self._broker.delivery_timeout if timeout is None else timeout)
         except KafkaError as error:
             self._failure = self._failure or error
         self._settle()

@@ -1,9 +1,15 @@
 """Fixtures that tests share: where the recorded streams are, and what to do where they are not."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from airpocket import admin
+from airpocket.broker import embedded
+from engine.broker import BrokerConfig
+from tests.brokers import Secured, apache, empty_topics
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 
@@ -34,3 +40,39 @@ def messages() -> Path:
 def captures() -> Path:
     """Folder of raw captures of many venues."""
     return _folder("captures")
+
+
+# Brokers. Apache Kafka is started once for the session and shared; a test that ends it starts its own.
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[BrokerConfig]:
+    """Settings of an embedded broker that the session shares: topics of a test's own name keep tests apart."""
+    with embedded() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """Apache Kafka of our own, with plaintext, TLS and SASL listeners."""
+    with apache(tmp_path_factory.mktemp("kafka")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_kafka(request: pytest.FixtureRequest) -> BrokerConfig:
+    """Settings of the Apache Kafka that KAFKA_BOOTSTRAP names, or else of our own."""
+    bootstrap = os.environ.get("KAFKA_BOOTSTRAP")
+    if not bootstrap:
+        running: Secured = request.getfixturevalue("secured")
+        return running.at("PLAINTEXT")
+    broker = BrokerConfig(bootstrap=bootstrap)
+    if any(row.partitions for row in admin.describe(broker)):
+        pytest.fail(f"{bootstrap} holds airpocket's topics, and these tests would delete them: name an empty broker")
+    return broker
+
+
+@pytest.fixture
+def kafka(shared_kafka: BrokerConfig) -> BrokerConfig:
+    """Settings of an Apache Kafka whose topics are new and empty."""
+    return empty_topics(shared_kafka)
