@@ -103,7 +103,7 @@ class Carrier:
             if new.gone and not old.gone:
                 self._back_off()
                 return old
-            new.finish()
+        # What has not moved over by now does so with the old connection's `close` line.
         await self._close(old)
         return new
 

@@ -70,6 +70,8 @@ class Listener(ClientConnection):
             if self.protocol.state is State.OPEN and not self._open:
                 self._open = True
                 self._hearer.opened(self)
+                # Frames of the same read come after what the hearer has stamped now.
+                self._fresh = False
         elif event.opcode not in CONTENT:
             super().process_event(event)
         elif event.fin and not self._parts:

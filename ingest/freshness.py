@@ -41,11 +41,10 @@ class Freshness:
         return lanes
 
     def open(self, connection: int, names: Iterable[str], now: int) -> list[Lane]:
-        """Note a new connection's streams and return them; none for a connection that is already known."""
-        if connection in self._live:
-            return []
+        """Note a connection's streams and return those that it did not carry before."""
         self._live.add(connection)
-        return self.switch(connection, names, now)
+        new = [name for name in names if name in self._lanes and self._lanes[name].connection != connection]
+        return self.switch(connection, new, now)
 
     def switch(self, connection: int, names: Iterable[str], now: int) -> list[Lane]:
         """Let a connection carry streams from now on, whoever did; names that are not ours are passed over."""

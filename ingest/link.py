@@ -55,6 +55,7 @@ class Link:
         self.old = old
         self.heir: Link | None = None
         self.handover: Handover | None = None
+        self._broken: list[str] = []
         #: It has brought data. Its frames count for nothing any more.
         self.proven = False
         self.retired = False
@@ -104,18 +105,17 @@ class Link:
 
     def lost(self, code: int, reason: str) -> None:
         """Tell the tape; streams that are being handed over go to whichever connection is left."""
-        if self.heir is not None and not self.heir.gone:
-            self.heir.finish()
+        heir = self.heir if self.heir is not None and not self.heir.gone else None
+        if heir is not None:
+            self._queue.put(self._queue.now(), None, heir.take_level)
         self._queue.put(self._queue.now(), None, control.closed(self.number, code, self._why or reason))
+        if heir is not None:
+            self._queue.put(self._queue.now(), None, heir.take_broken)
         if self.old is not None and not self.old.gone:
-            self._queue.put(self._queue.now(), None, self._abandon)
+            self._queue.put(self._queue.now(), None, self._return)
         self.ended.set_result(None)
 
     # Told by the carrier
-
-    def finish(self) -> None:
-        """End the handover where it stands."""
-        self._queue.put(self._queue.now(), None, self._finish)
 
     def give_up(self) -> None:
         """Forget an attempt that came to nothing."""
@@ -141,22 +141,28 @@ class Link:
         """Let go of the old connection: from here on this one speaks for every stream. Return the old one."""
         old, self.old, self.handover = self.old, None, None
         if old is not None:
-            old.handover = None
+            old.handover = old.heir = None
             old.retired = True
         return old
 
-    def _finish(self, received: int) -> list[bytes]:
+    def take_level(self, received: int) -> list[bytes]:
+        """Carry what the old connection has left and nobody misses a part of; to be called before its `close` line."""
         if self.handover is None:
             return []
-        level, broken = self.handover.finish()
+        level, self._broken = self.handover.finish()
         self.release()
-        lines = [control.switched(self.number, level)] if level else []
-        return lines + ([control.opened(self.number, self.socket, broken)] if broken else [])
+        return [control.switched(self.number, level)] if level else []
 
-    def _abandon(self, received: int) -> list[bytes]:
+    def take_broken(self, received: int) -> list[bytes]:
+        """Carry the rest, with a hole; after the `close` line."""
+        broken, self._broken = self._broken, []
+        return [control.opened(self.number, self.socket, broken)] if broken else []
+
+    def _return(self, received: int) -> list[bytes]:
+        """Give back to the old connection what had moved over, with a hole; after this one's `close` line."""
         if self.handover is None or self.old is None:
             return []
         broken = self.handover.abandon()
         old, self.old, self.handover = self.old, None, None
-        old.handover = None
+        old.handover = old.heir = None
         return [control.opened(old.number, old.socket, broken)] if broken else []

@@ -1,0 +1,269 @@
+"""The feed: one venue's sockets and REST in, a tape and rows out, until cancelled.
+
+Frames are stamped in the socket's callback and put into one queue in stamp order, as are the feed's own lines. Another
+thread takes them from there: tape, session, rows (`ingest.intake`). So neither a slow disk, nor a slow consumer, nor a
+REST answer ever delays a stamp. Reading never pauses: a venue would cut the connection, and stamps would lie meanwhile.
+When `most` bytes wait, the connection that brings more is dropped, counted, and synchronised anew.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Final
+
+from engine.errors import BadConfig
+from engine.instrument import Instrument
+from engine.schema import Batch
+from ingest import control
+from ingest.carrier import Carrier
+from ingest.handover import Handover
+from ingest.intake import Intake, Outcome
+from ingest.limit import per
+from ingest.link import ROOM, Content, Line, Link
+from ingest.rest import Answer, Rest
+from ingest.session import Request, Session
+from ingest.stamp import TOLERANCE, Stamp
+from ingest.venues import SECOND, Stream, Venue
+
+#: Lines that the intake is given at once.
+CHUNK: Final = 256
+#: Seconds between two looks at the streams; lines that one look may write; seconds between two lines of the log.
+TICK: Final = 0.1
+MOST_LINES: Final = 1000
+TELL: Final = 10.0
+#: Seconds that the last lines may take once the feed is told to end.
+DRAIN: Final = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Feed:
+    """One venue's market data."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        *,
+        stamp: Stamp,
+        deliver: Callable[[Sequence[Batch]], None],
+        record: Callable[[int, bytes], None],
+        instruments: Sequence[Instrument] = (),
+        idle: Callable[[int], None] | None = None,
+        idle_after: float = 0.005,
+        rest_url: str | None = None,
+        socket_url: str | None = None,
+        proxy: str | None = None,
+        most: int = 64 << 20,
+    ) -> None:
+        """Prepare. `deliver`, `record` and `idle` are called in one other thread, one at a time.
+
+        `idle` is called with a stamp after a busy spell: everything received before it has been delivered.
+        """
+        if not symbols:
+            raise BadConfig(f"no symbol of {venue.name} is named, allowed is one at least")
+        self.venue, self.symbols = venue, tuple(symbols)
+        self._stamp = stamp
+        self._told = stamp.offset
+        self._idle, self._idle_after, self._owed = idle, idle_after, False
+        self._proxy, self._most = proxy, most
+        self._rest_url, self._socket_url = rest_url or venue.rest, socket_url
+        self._intake = Intake(Session(venue, symbols, instruments), record, deliver, self._told)
+        self._lines: deque[Line] = deque()
+        self._bytes = 0
+        self._ready = asyncio.Event()
+        self._ending = False
+        self._watching = False
+        self._numbers = itertools.count()
+        self._carriers: list[Carrier] = []
+
+    @property
+    def session(self) -> Session:
+        """The session that makes the rows; its counts may be read at any time."""
+        return self._intake.session
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What was met so far."""
+        return {**self.session.counts, **self._intake.counts}
+
+    def header(self, received: int) -> bytes:
+        """Give the line that opens a tape, or a further part of one, at a stamp."""
+        return control.start(self.venue.name, self.symbols, received - self._intake.offset)
+
+    async def run(self) -> None:
+        """Feed until cancelled. Raises Undelivered, and BadConfig where the venue does not know a symbol."""
+        rest = Rest(self.venue, self._rest_url, proxy=self._proxy)
+        self._carriers = self._plan()
+        log.info("feed venue=%s symbols=%s proxy=%s", self.venue.name, ",".join(self.symbols), self._proxy)
+        start = self.now()
+        self.put(start, None, self.header(start))
+        intake = asyncio.create_task(self._consume(rest))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._until_failed(intake))
+                group.create_task(rest.run())
+                group.create_task(self._watch())
+                for carrier in self._carriers:
+                    group.create_task(carrier.run())
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            self._ending = True
+            self._ready.set()
+            await asyncio.wait({intake}, timeout=DRAIN)
+            if not intake.done():
+                log.error("feed venue=%s ended with %d lines unread", self.venue.name, len(self._lines))
+                intake.cancel()
+                await asyncio.wait({intake})
+
+    def _plan(self) -> list[Carrier]:
+        """Spread the streams over connections."""
+        connects = per(self.venue.limits.connects, 300.0)
+        plan = []
+        streams = self.venue.streams(self.symbols)
+        for socket, base in self.venue.sockets.items():
+            mine = [stream for stream in streams if stream.socket == socket]
+            for first in range(0, len(mine), self.venue.limits.streams):
+                part = mine[first : first + self.venue.limits.streams]
+                url = self._socket_url or base
+                plan.append(
+                    Carrier(self.venue, socket, url, part, connects=connects, proxy=self._proxy, link=self._link)
+                )
+        return plan
+
+    def _link(self, socket: str, streams: Sequence[Stream], old: Link | None) -> Link:
+        number = next(self._numbers) % 0xFFFF + 1
+        link = Link(self, number, socket, streams, old)
+        self._intake.unproven[number] = link
+        link.ended.add_done_callback(lambda _: self._intake.unproven.pop(number, None))
+        return link
+
+    # The queue, as links see it
+
+    def now(self, room: int = ROOM) -> int:
+        """Stamp; put a `clock` line first where the clocks have moved."""
+        received = self._stamp.take(room)
+        if abs(self._stamp.offset - self._told) > TOLERANCE:
+            self._told = self._stamp.offset
+            # The free nanosecond that is farthest from any use.
+            at = received - room + 1
+            self.put(at, None, control.clock(at - self._told))
+        return received
+
+    def follow(self) -> int:
+        """Stamp without reading the clock."""
+        return self._stamp.after(ROOM)
+
+    def put(self, received: int, link: Link | None, content: Content) -> None:
+        """Queue a line; frames only while there is room."""
+        if isinstance(content, bytes):
+            if link is not None and self._bytes > self._most:
+                self._intake.counts["overflows"] += 1
+                link.abort(f"{self._bytes} bytes wait, allowed are {self._most}")
+                return
+            self._bytes += len(content)
+        self._lines.append((received, link, content))
+        self._ready.set()
+
+    def handover(self, streams: Sequence[Stream], successor: int) -> Handover:
+        """Begin a handover with a decoder that knows the instruments."""
+        decoder = self.venue.decoder(dict(self._intake.instruments))
+        return Handover(decoder, self.venue.emulation.stream_of, streams, successor)
+
+    # The other side of the queue
+
+    async def _consume(self, rest: Rest) -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix=f"feed-{self.venue.name}") as thread:
+            while True:
+                await self._ready.wait()
+                lines = [self._lines.popleft() for _ in range(min(CHUNK, len(self._lines)))]
+                if not lines and self._ending:
+                    return
+                outcome = await loop.run_in_executor(thread, self._intake.take, lines)
+                self._bytes -= sum(len(content) for _, _, content in lines if isinstance(content, bytes))
+                self._heed(outcome, rest)
+                if not self._lines and not self._ending:
+                    self._ready.clear()
+                    self._rest_after(lines)
+
+    def _heed(self, outcome: Outcome, rest: Rest) -> None:
+        for request in outcome.requests:
+            self._ask(rest, request)
+        for link in outcome.handed:
+            if not link.handed.done():
+                link.handed.set_result(None)
+        for carrier in self._carriers:
+            if outcome.void:
+                carrier.void(outcome.void)
+            for link in carrier.links:
+                if link.number in outcome.retiring and not link.retiring.done():
+                    link.retiring.set_result(None)
+
+    def _rest_after(self, lines: Sequence[Line]) -> None:
+        """Call `idle` once nothing more has come for a while."""
+        if self._idle is not None and not self._owed and any(isinstance(content, bytes) for _, _, content in lines):
+            self._owed = True
+            asyncio.get_running_loop().call_later(self._idle_after, self._say_idle, self._idle)
+
+    def _say_idle(self, idle: Callable[[int], None]) -> None:
+        def say(received: int) -> list[bytes]:
+            idle(received)
+            return []
+
+        self._owed = False
+        self.put(self.now(), None, say)
+
+    async def _until_failed(self, intake: "asyncio.Task[None]") -> None:
+        await asyncio.shield(intake)
+
+    # REST
+
+    def _ask(self, rest: Rest, request: Request) -> None:
+        place = self.symbols.index(request.symbol) if request.symbol in self.symbols else -1
+        priority = place if request.what != "open_interest" else place + len(self.symbols)
+        delay = max(0, request.after - self._stamp.last) / SECOND
+        key = f"{request.what} {request.symbol}"
+        rest.ask(request.path, key, priority, delay, partial(self._answered, request))
+
+    def _answered(self, request: Request, answer: Answer) -> None:
+        line = control.body(request.what, request.symbol, request.epoch, answer.status, answer.body)
+        # The nanosecond after it stays free, for the line that would say that it cannot be read.
+        self.put(self.now(ROOM + 1) - 1, None, line)
+
+    # Watching
+
+    async def _watch(self) -> None:
+        """Look every 100 ms for silence, and tell the log how things are every 10 s."""
+        loop = asyncio.get_running_loop()
+        tell = loop.time() + TELL
+        while True:
+            await asyncio.sleep(TICK)
+            for carrier in self._carriers:
+                for link in list(carrier.links):
+                    link.check(loop.time())
+            if not self._watching:
+                self._watching = True
+                self.put(self.now(MOST_LINES), None, self._look)
+            if loop.time() > tell:
+                tell += TELL
+                self._tell()
+
+    def _look(self, received: int) -> list[bytes]:
+        self._watching = False
+        return self._intake.watch(received)[: MOST_LINES - ROOM]
+
+    def _tell(self) -> None:
+        synced = self.session.synced
+        links = sum(link.listener is not None for carrier in self._carriers for link in carrier.links)
+        counts = " ".join(f"{name}={count}" for name, count in sorted(self.counts.items()))
+        nearest, self._intake.nearest = self._intake.nearest, 0
+        log.info(
+            "feed venue=%s connections=%d synced=%d/%d waiting=%d offset_ms=%.1f %s",
+            *(self.venue.name, links, sum(synced.values()), len(synced), self._bytes, nearest / 1e6, counts),
+        )
