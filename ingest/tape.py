@@ -66,11 +66,10 @@ class Tape:
         #: The files, in the order in which they are opened.
         self.paths = expand(paths)
         self.tears: list[Tear] = []
-        recordings: dict[str, list[Path]] = {}
+        recordings: dict[Path, list[Path]] = {}
         for path in self.paths:
-            part = _PART.fullmatch(path.name)
-            recordings.setdefault(str(path.parent / part[1]) if part else str(path), []).append(path)
-        streams = [chain.from_iterable(self._lines(path) for path in parts) for parts in recordings.values()]
+            recordings.setdefault(recording_of(path) or path, []).append(path)
+        streams = [chain.from_iterable(map(self._lines, sorted(parts))) for parts in recordings.values()]
         self._merged = streams[0] if len(streams) == 1 else merge(*streams, key=itemgetter(0))
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
@@ -171,6 +170,12 @@ def expand(paths: Iterable[Path | str]) -> list[Path]:
     if not found:
         raise BadConfig("no tape is named, allowed are files and folders")
     return found
+
+
+def recording_of(path: Path) -> Path | None:
+    """Name the recording that a file is a part of; None where the recorder did not name it."""
+    part = _PART.fullmatch(path.name)
+    return path.parent / part[1] if part else None
 
 
 def _missing(path: Path) -> str:
