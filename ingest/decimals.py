@@ -13,11 +13,19 @@ LIMIT: Final = 10**18
 #: Longest text looked at; a longer one is refused before anything is computed from it.
 LONGEST: Final = 48
 
+#: Texts of this length cannot reach the limit: a point and 18 digits.
+_SHORT: Final = 19
 _TENS: Final = tuple(10**power for power in range(LONGEST))
 
 
 def scaled(text: Any, decimals: int) -> int:
     """Return text x 10^decimals exactly. Raises BadFrame: not_decimal, negative, lost_digit, overflow."""
+    # What venues print nearly always: exactly the instrument's decimals.
+    if type(text) is str and len(text) <= _SHORT:
+        whole, _, part = text.partition(".")
+        digits = whole + part
+        if part and len(part) == decimals and whole and digits.isdigit() and digits.isascii():
+            return int(digits)
     digits, surplus = _digits(text, decimals)
     if surplus > 0:
         if digits[-surplus:].strip("0"):

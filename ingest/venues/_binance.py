@@ -42,13 +42,18 @@ from ingest.venues._fields import book_side, identity, level_rows, member, momen
 #: Binance shows the largest liquidation of a second from this day on, before it the latest. ns.
 LARGEST_SINCE: Final = 1_775_779_200_000_000_000
 
-#: Part of a stream's name after the symbol -> event it carries (bookTicker of spot has no `e`).
-EVENTS: Final = {
+#: A stream's name after the symbol and its @ -> the event that it carries (bookTicker of spot has no `e`).
+STREAMS: Final = {
     "depth": "depthUpdate",
+    "depth@0ms": "depthUpdate",
+    "depth@100ms": "depthUpdate",
+    "depth@250ms": "depthUpdate",
+    "depth@500ms": "depthUpdate",
     "trade": "trade",
     "aggTrade": "aggTrade",
     "bookTicker": "bookTicker",
     "markPrice": "markPriceUpdate",
+    "markPrice@1s": "markPriceUpdate",
     "forceOrder": "forceOrder",
 }
 
@@ -68,13 +73,18 @@ class BinanceDecoder:
         self._instruments = instruments
         self._futures = futures
         self._scanner = Scanner()
-        #: Depth stream as in the frame -> symbol, symbol as in the frame, decimals.
+        #: Stream -> its event and symbol.
+        self._streams = {
+            f"{symbol.lower()}@{name}": (event, symbol) for symbol in instruments for name, event in STREAMS.items()
+        }
+        #: Depth stream, or symbol, as bytes -> symbol, symbol as bytes, decimals.
         self._depth: dict[bytes, tuple[str, bytes, int, int]] = {}
         for symbol, instrument in instruments.items():
             known = (symbol, symbol.encode(), instrument.price_decimals, instrument.size_decimals)
             self._depth[symbol.encode()] = known
-            for speed in ("", "@0ms", "@100ms", "@250ms", "@500ms"):
-                self._depth[f"{symbol.lower()}@depth{speed}".encode()] = known
+        for stream, (event, symbol) in self._streams.items():
+            if event == "depthUpdate":
+                self._depth[stream.encode()] = self._depth[symbol.encode()]
         self._events: dict[str, Callable[[dict[str, Any]], list[Decoded]]] = {
             "depthUpdate": self._diff,
             "trade": self._trade,
@@ -137,12 +147,11 @@ class BinanceDecoder:
 
     def _check_stream(self, stream: Any, event: str, content: dict[str, Any]) -> None:
         """Refuse a stream that nobody asked for, or that carries what it should not."""
-        symbol, _, kind = stream.partition("@") if isinstance(stream, str) else ("", "", "")
-        if EVENTS.get(kind.partition("@")[0]) is None:
-            raise BadFrame("unknown_stream", f"{stream!r}, known are <symbol>@{', @'.join(EVENTS)}")
-        self._instrument(symbol.upper())
+        known = self._streams.get(stream) if isinstance(stream, str) else None
+        if known is None:
+            raise BadFrame("unknown_stream", f"{stream!r}, known are <symbol>@{', @'.join(STREAMS)} of our symbols")
         named = content.get("s") if event != "forceOrder" else member(content, "o", dict).get("s")
-        if EVENTS[kind.partition("@")[0]] != event or named != symbol.upper():
+        if known != (event, named):
             raise BadFrame("wrong_stream", f"{stream!r} carries {event!r} of {named!r}")
 
     def _diff(self, content: dict[str, Any]) -> list[Decoded]:

@@ -1,0 +1,253 @@
+"""The scanner against the slow path: it may refuse, it may never disagree."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numba
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import BadFrame
+from engine.instrument import Instrument
+from engine.schema import LEVEL, Contract, Kind
+from ingest.scan import FULL, MISSING, Scanner, scan_depth
+from ingest.tokens import LOST_DIGIT, STRUCTURE
+from ingest.venues import load
+from ingest.venues._binance import BinanceDecoder
+from tests.ladder import read_lines
+
+INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
+TAPES = {
+    "usdm_btcusdt_20240808": 6551,
+    "usdm_ethusdt_20240808": 6586,
+    "spot_btcusdt_20240808": 3451,
+    "spot_btcusdt_20240809": 3044,
+    "spot_ethusdt_20240808": 3434,
+    "spot_ethusdt_20240809": 3036,
+}
+
+
+def instrument(price_decimals: int = 2, size_decimals: int = 3) -> Instrument:
+    return Instrument(
+        venue="binance_usdm",
+        symbol="BTCUSDT",
+        asset="BTC",
+        quote="USDT",
+        contract=Contract.LINEAR,
+        price_decimals=price_decimals,
+        size_decimals=size_decimals,
+        tick=1,
+        lot=1,
+    )
+
+
+def frame(**changes: Any) -> dict[str, Any]:
+    content = {
+        "e": "depthUpdate",
+        "E": 1_723_161_256_299,
+        "T": 1_723_161_256_298,
+        "s": "BTCUSDT",
+        "U": 5,
+        "u": 9,
+        "pu": 4,
+        "b": [["61800.20", "1.500"], ["61800.10", "0.000"]],
+        "a": [["61800.30", "2.000"]],
+    }
+    return {key: value for key, value in {**content, **changes}.items() if value is not None}
+
+
+def scan(raw: bytes, futures: bool = True) -> Any:
+    return Scanner().scan(raw, b"BTCUSDT", 2, 3, futures)
+
+
+def outcome(raw: bytes, futures: bool, slowly: bool) -> tuple[str, bool]:
+    """Return the decoder's rows, or the reason of its refusal, as text; and whether the scanner gave them."""
+    decoder = BinanceDecoder({"BTCUSDT": instrument()}, futures)
+    try:
+        found = decoder.decode_slowly(raw) if slowly else decoder.decode(raw)
+    except BadFrame as refusal:
+        return refusal.reason, False
+    return str([(each.symbol, each.message.tolist(), each.rows.tolist()) for each in found]), decoder.counts[
+        "scanned"
+    ] > 0
+
+
+def check_agreement(raw: bytes, futures: bool = True) -> bool:
+    """Fail where the scanner and the slow path disagree; tell whether the scanner took the frame."""
+    rows, scanned = outcome(raw, futures, slowly=False)
+    assert rows == outcome(raw, futures, slowly=True)[0]
+    return scanned
+
+
+@pytest.mark.tape
+@pytest.mark.parametrize("name", TAPES)
+def test_the_scanner_reads_every_recorded_depth_frame_as_the_slow_path_does(binance_tapes: Path, name: str) -> None:
+    lines = read_lines(binance_tapes / f"{name}.gz")
+    venue = load(f"binance_{name[:4]}")
+    (known,) = venue.infer_instruments([raw for _, raw in lines[:200]])
+    decoder = BinanceDecoder({known.symbol: known}, futures=name.startswith("usdm"))
+    frames = [raw for _, raw in lines if b"@depth" in raw[:40]]
+    assert len(frames) == TAPES[name]
+    levels = 0
+    for raw in frames[:300] if INTERPRETED else frames:
+        (fast,), (careful,) = decoder.decode(raw), decoder.decode_slowly(raw)
+        assert fast.message.tobytes() == careful.message.tobytes()
+        assert fast.rows.tobytes() == careful.rows.tobytes()
+        levels += len(fast.rows)
+    refused = sum(decoder.counts.values()) - decoder.counts["scanned"]
+    print(f"{name}: {decoder.counts['scanned']} scanned, {levels} levels, {refused} refused")
+    assert dict(decoder.counts) == {"scanned": 300 if INTERPRETED else len(frames)}
+
+
+def test_a_frame_becomes_rows() -> None:
+    message, levels = scan(orjson.dumps({"stream": "btcusdt@depth@0ms", "data": frame()}))
+    row = message[0]
+    assert (row["kind"], row["first"], row["last"], row["previous"]) == (Kind.DELTA, 5, 9, 4)
+    assert (row["exchanged"], row["published"]) == (1_723_161_256_298_000_000, 1_723_161_256_299_000_000)
+    assert (row["count"], row["bids"]) == (3, 2)
+    assert levels.tolist() == [(6_180_020, 1500), (6_180_010, 0), (6_180_030, 2000)]
+
+
+def test_asks_before_bids_come_out_bids_first() -> None:
+    content = frame()
+    raw = orjson.dumps({"a": content.pop("a"), **content})
+    assert scan(raw)[1].tolist() == [(6_180_020, 1500), (6_180_010, 0), (6_180_030, 2000)]
+    assert check_agreement(b'{"stream":"btcusdt@depth@0ms","data":' + raw + b"}")
+
+
+def test_microsecond_stamps_are_known_by_their_size() -> None:
+    raw = orjson.dumps(frame(E=1_723_161_256_299_123, T=1_723_161_256_298_001))
+    assert scan(raw)[0]["published"][0] == 1_723_161_256_299_123_000
+    assert check_agreement(b'{"stream":"btcusdt@depth@0ms","data":' + raw + b"}")
+
+
+@pytest.mark.parametrize(
+    ("raw", "refusal"),
+    [
+        (b"", STRUCTURE),
+        (b"}", STRUCTURE),
+        (b"{}", STRUCTURE),
+        (b"   ", STRUCTURE),
+        (orjson.dumps(frame())[:-1], STRUCTURE),
+        (orjson.dumps(frame()) + b"}", STRUCTURE),
+        (orjson.dumps(frame(s="ETHUSDT")), STRUCTURE),
+        (orjson.dumps(frame(e="depthupdate")), STRUCTURE),
+        (orjson.dumps(frame(U=10)), STRUCTURE),
+        (orjson.dumps(frame(u=2**63)), STRUCTURE),
+        (orjson.dumps(frame(u=1.5)), STRUCTURE),
+        (orjson.dumps(frame(u=-1)), STRUCTURE),
+        (orjson.dumps(frame(E=10**14)), STRUCTURE),
+        (orjson.dumps(frame(pu=None)), MISSING),
+        (orjson.dumps(frame(b=None)), MISSING),
+        (orjson.dumps(frame(b=[["1.005", "1"]])), LOST_DIGIT),
+        (orjson.dumps(frame(b=[["1.00", "1.0001"]])), LOST_DIGIT),
+        (orjson.dumps(frame(b=[["0.00", "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["-1.00", "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["1.00", "-1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["NaN", "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["1e400", "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["1" * 17, "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[[1.5, "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["1.00"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["1.00", "1", "1"]])), STRUCTURE),
+        (orjson.dumps(frame(b=[["1.00", "1"]] * 20_000)), FULL),
+        (orjson.dumps(frame()).replace(b'"U":5', b'"U":5,"U":5'), STRUCTURE),
+        (orjson.dumps(frame()).replace(b'"U":5', b'"U":05'), STRUCTURE),
+        (orjson.dumps(frame(x={"nested": 1})), STRUCTURE),
+        (orjson.dumps(frame(x="\u00e9")), STRUCTURE),
+        (orjson.dumps(frame(x='"')), STRUCTURE),
+        (orjson.dumps(frame()).replace(b'"U":5', b'"x":\xff,"U":5'), STRUCTURE),
+    ],
+)
+def test_what_is_not_plain_is_refused(raw: bytes, refusal: int) -> None:
+    assert scan(raw) == refusal
+
+
+def test_unknown_plain_keys_are_passed_over() -> None:
+    raw = orjson.dumps(frame(st=1, ps="BTCUSDT", x=True, y=False, z=None)).replace(b'"U":5', b'"n":null,"U":5')
+    assert check_agreement(b'{"stream":"btcusdt@depth@0ms","data":' + raw + b"}")
+
+
+def test_the_kernel_has_one_signature() -> None:
+    assert isinstance(scan(orjson.dumps(frame())), tuple)
+    assert isinstance(scan(orjson.dumps(frame()), futures=False), tuple)
+    if not INTERPRETED:
+        assert len(scan_depth.signatures) == 1  # type: ignore[attr-defined]
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
+numbers = st.integers(0, 10**15) | st.just(2**64) | st.floats(allow_nan=False) | st.booleans() | st.none()
+decimals = st.from_regex(r"-?[0-9]{1,9}(\.[0-9]{1,5})?", fullmatch=True) | words
+sides = st.lists(st.lists(decimals, min_size=2, max_size=2) | st.lists(decimals, max_size=3), max_size=4)
+plain = st.lists(
+    st.tuples(st.from_regex(r"[1-9][0-9]{0,6}(\.[0-9]{1,2})?", fullmatch=True), st.just("1.5")), max_size=4
+)
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> bytes:
+    """Draw a depth frame's text: shuffled keys, blanks anywhere, fields that are odd now and then."""
+    content = frame(b=draw(plain), a=draw(plain))
+    if draw(st.booleans()):
+        key = draw(st.sampled_from(sorted(content)))
+        content[key] = draw(numbers if key in ("E", "T", "U", "u", "pu") else sides | numbers)
+    if draw(st.booleans()):
+        content[draw(st.sampled_from(["st", "ps", "x", "é", "uu"]))] = draw(numbers | words | sides)
+    keys = draw(st.permutations(sorted(content)))
+    blank = st.sampled_from(["", "", "", " ", "\n", "\t \r"])
+    items = (
+        draw(blank)
+        + orjson.dumps(k).decode()
+        + draw(blank)
+        + ":"
+        + draw(blank)
+        + json.dumps(content[k], ensure_ascii=False)
+        for k in keys
+    )
+    inner = "{" + ",".join(item + draw(blank) for item in items) + "}" + draw(blank)
+    if draw(st.integers(0, 3)):
+        inner = (
+            '{"stream":"btcusdt@depth@0ms"' + draw(blank) + "," + draw(blank) + '"data":' + draw(blank) + inner + "}"
+        )
+    return (inner + draw(blank)).encode()
+
+
+@given(texts(), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_shuffled_and_spoilt_frames_are_read_as_the_slow_path_reads_them_or_refused(raw: bytes, futures: bool) -> None:
+    check_agreement(raw, futures)
+
+
+@given(st.binary(max_size=60), st.data())
+@settings(max_examples=400, deadline=None)
+def test_random_bytes_inside_a_frame_never_crash_nor_disagree(noise: bytes, data: st.DataObject) -> None:
+    raw = orjson.dumps(frame())
+    start = data.draw(st.integers(0, len(raw)))
+    raw = raw[:start] + noise + raw[data.draw(st.integers(start, len(raw))) :]
+    check_agreement(raw)
+
+
+def test_single_bytes_changed_or_cut_never_disagree() -> None:
+    rng = random.Random(7)
+    whole = orjson.dumps({"stream": "btcusdt@depth@0ms", "data": frame()})
+    accepted = 0
+    for _ in range(500 if INTERPRETED else 5_000):
+        raw = bytearray(whole)
+        raw[rng.randrange(len(raw))] = rng.randrange(256)
+        raw = raw[: rng.choice((len(raw), rng.randrange(len(raw))))]
+        accepted += check_agreement(bytes(raw))
+    print(f"{accepted} spoilt frames were still plain depth frames")
+    assert accepted
+
+
+def test_rows_of_one_frame_outlive_the_next() -> None:
+    scanner = Scanner()
+    first = scanner.scan(orjson.dumps(frame()), b"BTCUSDT", 2, 3, True)
+    scanner.scan(orjson.dumps(frame(b=[["1.00", "9"]], a=[])), b"BTCUSDT", 2, 3, True)
+    assert not isinstance(first, int)
+    assert first[1].dtype == LEVEL
+    assert first[1].tolist()[0] == (6_180_020, 1500)
