@@ -41,6 +41,10 @@ class VenueConfig:
     #: Another base for every websocket of the venue: a proxy, a test server. Empty: the venue's own.
     socket_url: str = ""
     rest_url: str = ""
+    #: HTTP or SOCKS proxy of websockets and REST. Empty: none, whatever the environment says.
+    proxy: str = ""
+    #: Only these channels: depth, touch, trade, mark, liquidation, open_interest. Empty: all.
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,18 @@ class RecordConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSection:
+    """One engine process; nothing here changes a signal."""
+
+    #: Partitions of the market topic that it owns; empty: all of them.
+    partitions: tuple[int, ...] = ()
+    #: Seconds between snapshots: what a restart replays at most.
+    snapshot_every: float = 30.0
+    #: What to do where the input that a restart needs is no longer retained: stop, or begin with what there is.
+    retention_passed: Literal["fail", "reset"] = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Everything that an operator may set."""
 
@@ -71,6 +87,7 @@ class Config:
     record: RecordConfig
     kafka: BrokerConfig
     engine: EngineConfig
+    worker: WorkerSection
     #: Every key that has a value: key, value, where it came from.
     origins: tuple[tuple[Key, Parts, Any, str], ...] = field(repr=False)
 
@@ -85,6 +102,7 @@ class _Sections:
     record: RecordConfig
     kafka: BrokerConfig
     engine: EngineConfig
+    worker: WorkerSection
 
 
 def known_keys() -> list[Key]:
@@ -213,6 +231,7 @@ def _build(met: Mapping[Parts, tuple[Key, Any, str]], keys: Sequence[Key]) -> Co
         record=RecordConfig(**section("record")),
         kafka=_section(BrokerConfig, "kafka", section("kafka")),
         engine=_section(EngineConfig, "engine", section("engine")),
+        worker=WorkerSection(**section("worker")),
         origins=tuple(sorted(origins, key=lambda row: row[1])),
     )
 

@@ -4,6 +4,7 @@ A key is a dotted path such as `kafka.bootstrap`; one part may be `*`, a name of
 names the key, where the value came from, the value met and the values allowed; a secret's value is never repeated.
 """
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -16,6 +17,8 @@ from engine.errors import BadConfig
 #: Fields that hold a secret unless their metadata says otherwise; each may come by environment or by its `_file` twin.
 SECRETS: Final = ("password", "token", "secret")
 MASK: Final = "********"
+#: Name and password of a URL.
+USER: Final = re.compile(r"//[^/@\s]+@")
 TRUE: Final = ("true", "1", "yes", "on")
 FALSE: Final = ("false", "0", "no", "off")
 
@@ -126,10 +129,11 @@ def _refuse() -> Any:
 
 
 def shown(key: Key, value: Any) -> str:
-    """Word a value for people: lists as in TOML, a secret as stars."""
+    """Word a value for people: a secret as stars, and whoever a URL logs in as."""
     if key.secret:
         return MASK if value else ""
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
+    return USER.sub(f"//{MASK}@", text)
 
 
 def schema(keys: Sequence[Key]) -> dict[str, Any]:

@@ -1,0 +1,178 @@
+"""The console: signal records in; a live table of every instrument on a terminal, JSON lines in a pipe.
+
+The table is conflated: it shows the newest record of each instrument and signal a few times a second, however many
+came between. In a pipe nothing is left out: each record's JSON is one line, as it stands in the topic.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO, Final
+
+import orjson
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from engine.schema import Record
+from engine.topics import SIGNAL_LATEST
+
+#: Seconds between two drawings.
+REFRESH: Final = 0.2
+#: Bands of the depth columns, basis points, and the sweep's notional, where the engine computes them.
+BANDS: Final = (10, 50, 100)
+NOTIONAL: Final = 100_000
+NOTHING: Final = "–"
+SECOND: Final = 1_000_000_000
+HEADS: Final = (
+    "instrument",
+    "state",
+    "mid",
+    "spread bps",
+    *(f"{side} {band} bps" for side in ("bid", "ask") for band in BANDS),
+    "imbalance",
+    f"sell {NOTIONAL // 1000}k bps",
+    "msg/s",
+    "offset ms",
+    "gaps",
+)
+
+
+class ConsoleSink:
+    """Show records on standard output."""
+
+    def __init__(
+        self, *, lines: bool | None = None, console: Console | None = None, pipe: BinaryIO | None = None
+    ) -> None:
+        """Choose: `lines` forces JSON lines or the table; without it the terminal decides."""
+        self._console = console or Console()
+        self._lines = not self._console.is_terminal if lines is None else lines
+        self._pipe = pipe or sys.stdout.buffer
+        self._rows: dict[str, Row] = {}
+        self._drawn = 0.0
+        self._live: Live | None = None
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Show records; on a terminal only the newest of each kind."""
+        if self._lines:
+            self._pipe.write(b"".join(record.value + b"\n" for record in records))
+            self._pipe.flush()
+            return
+        for record in records:
+            key, signal = name(record)
+            self._rows.setdefault(key, Row()).take(signal, record)
+        if records and time.monotonic() - self._drawn >= REFRESH:
+            self._draw()
+
+    def flush(self) -> None:
+        """Return when everything written is to be seen."""
+        if self._rows:
+            self._draw()
+
+    def close(self) -> None:
+        """Leave the last table standing, and the cursor below it."""
+        self.flush()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _draw(self) -> None:
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(table(self._rows), refresh=True)
+        self._drawn = time.monotonic()
+
+
+class Row:
+    """What is shown of one instrument: its newest records, and how fast its messages come."""
+
+    def __init__(self) -> None:
+        self.newest: dict[str, Record] = {}
+        #: Messages per second between the last two health records; None before there are two.
+        self.rate: float | None = None
+        self._before = (0, 0)
+
+    def take(self, signal: str, record: Record) -> None:
+        """Replace the newest record of its kind."""
+        self.newest[signal] = record
+        if signal == "health":
+            messages = int(orjson.loads(record.value)["messages"])
+            time, count = self._before
+            # Two records of one change of state are too close for a rate.
+            if time and record.time - time < SECOND // 2:
+                return
+            self.rate = (messages - count) * SECOND / (record.time - time) if time else None
+            self._before = record.time, messages
+
+    def value(self, signal: str) -> Mapping[str, Any]:
+        """Read the newest record of a signal; empty where there is none yet."""
+        return orjson.loads(self.newest[signal].value) if signal in self.newest else {}
+
+
+def name(record: Record) -> tuple[str, str]:
+    """Say whose record it is and of which signal: topics say so, and keys where records of late joiners share one."""
+    if record.topic == SIGNAL_LATEST:
+        signal, _, key = record.key.partition("|")
+        return key, signal
+    return record.key, record.topic.split(".")[1]
+
+
+def table(rows: Mapping[str, Row]) -> Table:
+    """Lay out the newest records of each instrument."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for head in HEADS:
+        drawn.add_column(head, justify="left" if head in ("instrument", "state") else "right", no_wrap=True)
+    for key in sorted(rows):
+        drawn.add_row(*cells(key, rows[key]))
+    return drawn
+
+
+def cells(key: str, row: Row) -> list[Text]:
+    """Word one instrument's row; of a book that is not known no number is shown."""
+    depth, health = row.value("depth"), row.value("health")
+    newest = max(row.newest.values(), key=lambda record: record.time)
+    state = orjson.loads(newest.value)
+    offset = health.get("clock_offset_ns")
+    gaps = health.get("gaps", 0)
+    return [
+        Text(key, style="bold"),
+        Text("ok", style="green") if state["state"] == "ok" else Text(f"unknown: {state['reason']}", style="bold red"),
+        number(depth.get("mid"), ",.2f"),
+        number(depth.get("spread_bps"), ".3f"),
+        *(money(at(depth, f"{side}_quote", "bands", band)) for side in ("bid", "ask") for band in BANDS),
+        lean(depth.get("imbalance")),
+        number(at(depth, "sell_bps", "notionals", NOTIONAL), ".2f"),
+        number(row.rate, ",.0f"),
+        number(None if offset is None else offset / 1e6, ",.1f"),
+        Text(str(gaps), style="red" if gaps else ""),
+    ]
+
+
+def at(value: Mapping[str, Any], field: str, over: str, wanted: int) -> float | None:
+    """Pick the element of an array that belongs to one band or notional; None where it is unknown or not computed."""
+    if not value.get(field) or wanted not in value[over]:
+        return None
+    found: float | None = value[field][value[over].index(wanted)]
+    return found
+
+
+def number(value: float | None, form: str) -> Text:
+    """Word a number, or that there is none."""
+    return Text(NOTHING, style="dim") if value is None else Text(format(value, form))
+
+
+def money(value: float | None) -> Text:
+    """Word an amount of the quote currency in its thousands or millions."""
+    if value is None:
+        return number(None, "")
+    return Text(f"{value / 1e6:,.2f}M" if value >= 1e6 else f"{value / 1e3:,.0f}k")
+
+
+def lean(value: float | None) -> Text:
+    """Word an imbalance, coloured by the side that holds more once that is plain."""
+    shown = number(value, "+.2f")
+    if value is not None and abs(value) > 0.5:
+        shown.stylize("green" if value > 0 else "red")
+    return shown
