@@ -63,7 +63,8 @@ _PARTIAL: Final = int(Flag.PARTIAL)
 _CONTINUED: Final = int(Flag.CONTINUED)
 #: Only the last part stands for a whole book.
 _WHOLE_ONLY: Final = int(Flag.CHECKSUM_OK)
-_NOTHING: Final = {family: empty(family) for family in _FAMILIES}
+#: Each family with no rows of it, made once.
+_NOTHING: Final = tuple((family, empty(family)) for family in _FAMILIES)
 _HEADERS: Final = ("schema", str(VERSION).encode())
 
 
@@ -116,8 +117,8 @@ def decode(instrument: str, asset: str, value: bytes) -> Batch:
     messages = np.frombuffer(out, MESSAGE, counts[0])
     at = messages.nbytes
     rows = []
-    for family, count in zip(_FAMILIES, counts[1:], strict=True):
-        rows.append(np.frombuffer(out, family, count, at) if count else _NOTHING[family])
+    for (family, nothing), count in zip(_NOTHING, counts[1:], strict=True):
+        rows.append(np.frombuffer(out, family, count, at) if count else nothing)
         at += count * family.itemsize
     return Batch(
         instrument=instrument,
