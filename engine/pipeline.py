@@ -97,7 +97,7 @@ class Pipeline:
 
     def step(self, batch: Batch, offset: int = -1) -> list[Record]:
         """Take one batch, return the records that follow. Raises BadRecord, nothing changed, on a malformed one."""
-        self._check(batch)
+        received, kinds, counts = self._check(batch)
         instruments = [parse_instrument(batch.instrument, row) for row in batch.instruments]
         track = self._tracks.get(batch.instrument)
         if track is None:
@@ -105,7 +105,6 @@ class Pipeline:
             self._tracks[batch.instrument] = track
         # Kernels compile once for each kind of array: ours is always writable, whatever the source gave.
         messages, levels = np.array(batch.messages, MESSAGE), np.array(batch.levels, LEVEL)
-        received, kinds, counts = (messages[name].tolist() for name in ("received", "kind", "count"))
         out: list[Record] = []
         at = 0
         for i, kind in enumerate(kinds):
@@ -200,17 +199,21 @@ class Pipeline:
         }
         return orjson.dumps({**head, **envelope, **fields, "why": why})
 
-    def _check(self, batch: Batch) -> None:
+    def _check(self, batch: Batch) -> tuple[list[int], list[int], list[int]]:
+        """Give the columns that the loop needs: receive stamps, kinds, row counts."""
         if batch.asset != self.asset:
             raise BadRecord(f"batch of {batch.instrument} is of asset {batch.asset}, this pipeline is of {self.asset}")
-        kinds, counts = batch.messages["kind"], batch.messages["count"]
-        rows = int(counts[kinds <= TOUCH].sum())
-        names = int(counts[kinds == INSTRUMENT_ROW].sum())
-        if rows != len(batch.levels) or names != len(batch.instruments) or (counts < batch.messages["bids"]).any():
+        received, kinds, counts, bids = (batch.messages[n].tolist() for n in ("received", "kind", "count", "bids"))
+        rows = sum(count for count, kind in zip(counts, kinds, strict=True) if kind <= TOUCH)
+        names = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == INSTRUMENT_ROW)
+        if rows != len(batch.levels) or names != len(batch.instruments) or names != kinds.count(INSTRUMENT_ROW):
             raise BadRecord(
                 f"batch of {batch.instrument} promises {rows} levels and {names} instruments, "
                 f"it holds {len(batch.levels)} and {len(batch.instruments)}"
             )
+        if any(bid > count for bid, count in zip(bids, counts, strict=True)):
+            raise BadRecord(f"batch of {batch.instrument} has a message with more bids than levels")
+        return received, kinds, counts
 
     def dump(self) -> bytes:
         """Write everything that is remembered: a pipeline loaded from it goes on as this one would."""

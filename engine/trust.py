@@ -213,7 +213,8 @@ def take_event(memory: Rows, messages: Rows, i: int, action: int) -> None:
         own["resyncs"] += 1
         lose(memory, RESYNC)
     elif kind == INSTRUMENT_ROW:
-        if action == RENAMED or own["cause"] == NO_INSTRUMENT:
+        # Where the book was to come anew in any case, the reason stays the better one.
+        if own["cause"] == NO_INSTRUMENT or (action == RENAMED and own["cause"] in (OK, DISCONNECTED)):
             lose(memory, UNSYNCED)
     elif kind == STALE_ROW:
         if status == DEPTH_CHANNEL and own["cause"] == OK and own["stale_since"] == 0:

@@ -186,17 +186,20 @@ def sweep(levels: Rows, side: int, unit: Rows, n: int, why: int, out: Rows) -> N
             break
         base += base_of(price, levels[i]["size"], unit)
         quote += worth
-    paid = quote / base if why == 0 else 0.0
-    cost = 10_000.0 * side * (row["mid"] - paid) / row["mid"] if why == 0 and filled else 0.0
+    nothing = why if why or base > 0.0 else NO_DEPTH
+    paid = quote / base if nothing == 0 else 0.0
+    cost = 10_000.0 * side * (row["mid"] - paid) / row["mid"] if nothing == 0 and filled else 0.0
     part = why if why or filled else NOT_FILLED
     if part:
         row["undefined"] = 1
     if side == BID:
         row["sell_bps"][n], row["sell_bps_why"][n] = cost, part
-        row["sell_vwap"][n], row["sell_unfilled"][n], row["sell_why"][n] = paid, notional - quote, why
+        row["sell_vwap"][n], row["sell_vwap_why"][n] = paid, nothing
+        row["sell_unfilled"][n], row["sell_unfilled_why"][n] = notional - quote, why
     else:
         row["buy_bps"][n], row["buy_bps_why"][n] = cost, part
-        row["buy_vwap"][n], row["buy_unfilled"][n], row["buy_why"][n] = paid, notional - quote, why
+        row["buy_vwap"][n], row["buy_vwap_why"][n] = paid, nothing
+        row["buy_unfilled"][n], row["buy_unfilled_why"][n] = notional - quote, why
 
 
 @kernel
@@ -324,9 +327,9 @@ SIGNAL: Final = Signal(
             "sell_vwap",
             "number",
             PRICE,
-            "Average price of the part of that sale which the levels inside the widest band can fill.",
+            "Average price of the part of it that the levels inside the widest band fill; null where there is none.",
             over="notionals",
-            why="sell_why",
+            why="sell_vwap_why",
         ),
         Field(
             "sell_unfilled",
@@ -334,7 +337,7 @@ SIGNAL: Final = Signal(
             QUOTE,
             "The part of the notional which they cannot.",
             over="notionals",
-            why="sell_why",
+            why="sell_unfilled_why",
         ),
         Field(
             "buy_bps",
@@ -348,9 +351,9 @@ SIGNAL: Final = Signal(
             "buy_vwap",
             "number",
             PRICE,
-            "Average price of the part of that purchase which the levels inside the widest band can fill.",
+            "Average price of the part of it that the levels inside the widest band fill; null where there is none.",
             over="notionals",
-            why="buy_why",
+            why="buy_vwap_why",
         ),
         Field(
             "buy_unfilled",
@@ -358,7 +361,7 @@ SIGNAL: Final = Signal(
             QUOTE,
             "The part of the notional which they cannot.",
             over="notionals",
-            why="buy_why",
+            why="buy_unfilled_why",
         ),
     ),
 )
