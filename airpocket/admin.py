@@ -13,8 +13,9 @@ from typing import Any, Final
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 
-from engine.broker import MAX_VALUE, BrokerConfig
+from engine.broker import MAX_VALUE, BrokerConfig, connect
 from engine.errors import BadConfig, Undelivered
 from engine.topics import TOPICS, Topic
 
@@ -45,7 +46,7 @@ def admin(broker: BrokerConfig) -> Iterator[Any]:
     # At DEBUG the library prints its settings and every request, the SASL token among them.
     logging.getLogger("kafka.net.connection").setLevel(logging.INFO)
     try:
-        client = KafkaAdminClient(**broker.options("admin"))
+        client = connect(broker, "admin", KafkaAdminClient, KafkaNetClient)
     except KafkaError as error:
         raise Undelivered(f"no broker at {broker.bootstrap}: {error}") from error
     try:

@@ -1,5 +1,6 @@
 """The broker as the operator names it: one value in, the keyword arguments of every Kafka client out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -115,6 +116,24 @@ class BrokerConfig:
     def at(self, bootstrap: str) -> "BrokerConfig":
         """Return the same settings for another address."""
         return replace(self, bootstrap=bootstrap)
+
+
+def connect(
+    broker: BrokerConfig, role: str, client: Callable[..., Any], network: Callable[..., Any], **more: Any
+) -> Any:
+    """Make a client of a broker; where its constructor fails, close the network that it would leave behind."""
+    opened: list[Any] = []
+
+    def remember(**options: Any) -> Any:
+        opened.append(network(**options))
+        return opened[-1]
+
+    try:
+        return client(**broker.options(role), kafka_client=remember, **more)
+    except BaseException:
+        for connections in opened:
+            connections.close()
+        raise
 
 
 def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -26,8 +26,9 @@ from kafka.errors import (
     OffsetOutOfRangeError,
     SaslAuthenticationFailedError,
 )
+from kafka.net.compat import KafkaNetClient
 
-from engine.broker import BrokerConfig
+from engine.broker import BrokerConfig, connect
 from engine.errors import BadConfig, BadRecord, Undelivered
 from engine.schema import Record
 
@@ -158,8 +159,11 @@ class TopicSource:
 
     def _open(self) -> Any:
         try:
-            return KafkaConsumer(
-                **self._broker.options("source"),
+            return connect(
+                self._broker,
+                "source",
+                KafkaConsumer,
+                KafkaNetClient,
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",

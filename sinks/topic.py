@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
+from kafka.net.compat import KafkaNetClient
 from kafka.record import util as checksums
 
-from engine.broker import MAX_VALUE, BrokerConfig
+from engine.broker import MAX_VALUE, BrokerConfig, connect
 from engine.errors import BadConfig, Undelivered
 from engine.schema import Record
 from engine.topics import TOPICS, partition_of
@@ -42,8 +43,11 @@ class TopicSink:
         self._waiting: deque[tuple[Any, int]] = deque()
         self._waiting_bytes = 0
         try:
-            self._producer = KafkaProducer(
-                **broker.options("sink"),
+            self._producer = connect(
+                broker,
+                "sink",
+                KafkaProducer,
+                KafkaNetClient,
                 acks="all",
                 enable_idempotence=True,
                 allow_auto_create_topics=False,
