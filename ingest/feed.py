@@ -91,6 +91,11 @@ class Feed:
         """What was met so far."""
         return {**self.session.counts, **self._intake.counts}
 
+    @property
+    def waiting(self) -> int:
+        """Bytes that are stamped and not yet taken."""
+        return self._bytes
+
     def header(self, received: int) -> bytes:
         """Give the line that opens a tape, or a further part of one, at a stamp."""
         return control.start(self.venue.name, self.symbols, received - self._intake.offset)
