@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from engine import wire
 from engine.book import Book
 from engine.errors import BadFrame
 from engine.instrument import Instrument, from_row
 from engine.schema import Batch, Kind, Rows
+from ingest.control import MARK
 from ingest.emulator import Emulator
 from ingest.feed import Feed
 from ingest.session import Session
@@ -73,12 +75,23 @@ def known(venue: Venue, lines: Lines) -> list[Instrument]:
 
 @dataclass(repr=False)
 class Caught:
-    """A running feed and what came out of it; without a repr, for asyncio would write it out when a task returns one."""
+    """A running feed and what came out of it; without a repr, which asyncio would write out when a task returns it."""
 
     feed: Feed
     task: "asyncio.Task[None]"
     tape: Lines = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
+    #: Whether each book was whole when the tape had been played.
+    synced: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Our own lines on the tape, bodies left out."""
+        return [
+            orjson.loads(raw.partition(b',"body":')[0] + b"}" if b',"body":' in raw else raw)
+            for _, raw in self.tape
+            if raw.startswith(MARK)
+        ]
 
     def kinds(self) -> Counter[str]:
         """Count messages by kind."""
@@ -140,6 +153,7 @@ async def played(
         await caught.drained()
         if then is not None:
             await then(caught, emulator)
+        caught.synced = caught.feed.session.synced
     return caught
 
 
