@@ -35,7 +35,7 @@ DELIVER: Final = 4.0
 SWITCH: Final = 0.0002
 
 #: Makes a venue's recorder, given its name and what writes the first line of each part of its tape.
-Recorder: TypeAlias = "Callable[[str, Callable[[int], bytes]], Sink]"
+Recorder: TypeAlias = Callable[[str, Callable[[int], bytes]], Sink]
 
 START: Final = b'{"airpocket":"start"'
 
