@@ -26,7 +26,7 @@ _CHANNELS: Final = {
     Kind.LIQUIDATION: Channel.LIQUIDATION,
 }
 _TIMELY: Final = frozenset((Kind.DELTA, Kind.TOUCH, Kind.TRADE))
-_UNTIMED: Final = Flag.HISTORY | Flag.BAD_TIME
+_UNTIMED: Final = int(Flag.HISTORY | Flag.BAD_TIME)
 
 #: Best bid, its size, best ask, its size; zeros where a side is empty.
 Best = tuple[int, int, int, int]

@@ -105,6 +105,7 @@ class TapeSink:
         self._error: OSError | None = None
         self._urgent = False
         self._closing = False
+        self._ended = False
         self._file = _Files(config, self.paths)
         self._thread = Thread(target=self._run, name=f"tape {config.prefix}", daemon=True)
         self._thread.start()
@@ -119,9 +120,10 @@ class TapeSink:
         with self._changed:
             if self._closing:
                 raise Undelivered(f"tape {self.config.prefix} is closed")
-            self._changed.wait_for(lambda: self._stuck() or self._room(size), self.config.patience)
             if self._stuck() or not self._room(size):
-                raise Undelivered(self._why(f"{len(lines)} records were not taken"))
+                self._changed.wait_for(lambda: self._stuck() or self._room(size), self.config.patience)
+                if self._stuck() or not self._room(size):
+                    raise Undelivered(self._why(f"{len(lines)} records were not taken"))
             for record, line in zip(records, lines, strict=True):
                 self._place(record.time, line)
 
@@ -139,7 +141,7 @@ class TapeSink:
     def close(self) -> None:
         """Write what is queued, end the file and the thread. Raises Undelivered where lines were lost."""
         try:
-            if self._thread.is_alive():
+            if not self._ended:
                 self.flush()
         finally:
             with self._changed:
@@ -153,12 +155,12 @@ class TapeSink:
         return self._bytes + size <= self.config.queue or not self._blocks
 
     def _stuck(self) -> bool:
-        return self._error is not None or not self._thread.is_alive()
+        return self._error is not None or self._ended
 
     def _why(self, lost: str) -> str:
         if self._error:
             cause = str(self._error)
-        elif self._thread.is_alive():
+        elif not self._ended:
             cause = f"the disk is too slow: {self._bytes} bytes wait, allowed are {self.config.queue}"
         else:
             cause = "the writer has ended"
@@ -188,6 +190,15 @@ class TapeSink:
             self._changed.notify_all()
 
     def _run(self) -> None:
+        """Be the writer; whatever ends it, nobody waits for it any more."""
+        try:
+            self._drain()
+        finally:
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
+
+    def _drain(self) -> None:
         """Write blocks until closed: with _attempt the only code that touches the files."""
         ended = False
         while not ended:
