@@ -39,6 +39,12 @@ class Why(IntEnum):
 WHY: Final = tuple(why.name.lower() for why in Why)
 
 
+#: Version of the records; a change that could break a reader changes it.
+RECORD_VERSION: Final = 1
+#: When what describes a book message is null.
+NO_BOOK: Final = "Before the first whole book message."
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a record: its type, its unit, what it means; positional, for tables of them read better."""
@@ -51,6 +57,8 @@ class Field:
     over: str = ""
     #: Name of the companion that says why the value is undefined; empty where it never is (in a known book).
     why: str = ""
+    #: When it is null, where no companion says why; empty where it never is.
+    null: str = ""
     #: The only values allowed, where there is such a list.
     values: tuple[str | int, ...] = ()
 
@@ -67,6 +75,23 @@ class Signal:
     needs_book: bool
 
 
+#: What opens every record, whatever the signal.
+ENVELOPE: Final = (
+    Field("schema", "integer", "", "Version of the record; a change that could break a reader changes it."),
+    Field("signal", "string", "", "Name of the signal."),
+    Field("instrument", "string", "", "`venue:SYMBOL`, the record's key."),
+    Field("venue", "string", "", "Venue, the key before the colon."),
+    Field("symbol", "string", "", "Symbol, the key after the colon."),
+    Field("asset", "string", "", "Underlying asset; all venues' instruments of one asset share a partition."),
+    Field("quote", "string", "", "Currency of the prices.", null="Before the first INSTRUMENT row."),
+    Field("time", "integer", "ns", "Row time: receive stamp of the row that caused the record; never goes back."),
+    Field("received", "integer", "ns", "Receive stamp of the book message whose book is shown.", null=NO_BOOK),
+    Field("exchanged", "integer", "ns", "The exchange's own stamp of that message.", null=f"{NO_BOOK} Or without one."),
+    Field("last", "integer", "", "Last sequence id of that message.", null=f"{NO_BOOK} Or where the venue has none."),
+    Field("epoch", "integer", "", "Epoch of the book: one more with every resynchronisation.", null=NO_BOOK),
+    Field("state", "string", "", "Whether the book may be believed.", values=("ok", "unknown")),
+    Field("reason", "string", "", "Why it may not.", null="While the state is `ok`."),
+)
 FORMAT: Final = {"number": "<f8", "integer": "<i8", "boolean": "<u1"}
 
 

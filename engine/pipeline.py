@@ -19,6 +19,7 @@ from engine import snapshot
 from engine.book import Book
 from engine.config import EngineConfig
 from engine.errors import BadConfig, BadFrame, BadRecord
+from engine.fields import RECORD_VERSION
 from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
 from engine.schema import INSTRUMENT, LEVEL, MESSAGE, Batch, Contract, Kind, Record, Rows, empty
@@ -27,8 +28,6 @@ from engine.signals.health import CHANGE, DEPTH, HEALTH, INTERVAL, MEMORY, pass_
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_LATEST
 from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW, NO_BOOK, OK, REFUSED, RENAMED, REPLACE, Reason, admit
 
-#: Version of the JSON records; a change that could break a reader changes it.
-RECORD_VERSION: Final = 1
 #: Later than any row.
 NEVER: Final = 1 << 62
 TOUCH: Final = int(Kind.TOUCH)
