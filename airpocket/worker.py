@@ -103,8 +103,8 @@ def run(
     try:
         sink = TopicSink(broker, (*OUTPUTS, STATE))
         try:
+            _check(source, partitions)
             owners = {partition: _own(source, partition, config, settings) for partition in partitions}
-            _check(source, owners)
             source.begin({(MARKET, partition): owner.shard.offset for partition, owner in owners.items()})
             _loop(source, sink, owners, stop, settings)
         finally:
@@ -138,11 +138,10 @@ def _own(source: TopicSource, partition: int, config: EngineConfig, settings: Wo
     return _Owner(shard, slot)
 
 
-def _check(source: TopicSource, owners: dict[int, _Owner]) -> None:
+def _check(source: TopicSource, partitions: Sequence[int]) -> None:
     there = source.partitions(MARKET)
-    unknown = [partition for partition in owners if partition not in there]
-    if unknown or not owners:
-        raise BadConfig(f"partitions are {list(owners)}, {MARKET} has {there[0]} to {there[-1]}")
+    if not partitions or not set(partitions) <= set(there):
+        raise BadConfig(f"partitions are {list(partitions)}, {MARKET} has {there[0]} to {there[-1]}")
 
 
 def _loop(source: TopicSource, sink: TopicSink, owners: dict[int, _Owner], stop: Stop, settings: WorkerConfig) -> None:

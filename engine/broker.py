@@ -129,7 +129,7 @@ def connect(
         return opened[-1]
 
     try:
-        return client(**broker.options(role), kafka_client=remember, **more)
+        return client(**{**broker.options(role), "kafka_client": remember, **more})
     except BaseException:
         for connections in opened:
             connections.close()

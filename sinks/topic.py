@@ -55,7 +55,9 @@ class TopicSink:
                 linger_ms=broker.linger,
                 # A batch that does not shrink must still fit the broker's 1 MB.
                 batch_size=MAX_VALUE,
-                delivery_timeout_ms=int(broker.delivery_timeout * 1000),
+                delivery_timeout_ms=int(broker.delivery_timeout * 1000) + broker.linger,
+                # At least two attempts within the time of a delivery.
+                request_timeout_ms=int(min(broker.timeout, broker.delivery_timeout / 2) * 1000),
                 max_block_ms=int(broker.timeout * 1000),
                 metrics_enabled=False,
             )
