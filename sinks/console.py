@@ -29,14 +29,16 @@ HEADS: Final = (
     "instrument",
     "state",
     "mid",
-    "spread bps",
-    *(f"{side} {band} bps" for side in ("bid", "ask") for band in BANDS),
-    "imbalance",
-    f"sell {NOTIONAL // 1000}k bps",
+    "spread\nbps",
+    *(f"bid | ask\n{band} bps" for band in BANDS),
+    "imba-\nlance",
+    f"sell {NOTIONAL // 1000}k\nbps",
     "msg/s",
-    "offset ms",
+    "offset\nms",
     "gaps",
 )
+#: Columns that a narrow terminal does without, in the order in which they go: offset, sweep, imbalance, middle band.
+LEAST: Final = (10, 8, 7, 5)
 
 
 class ConsoleSink:
@@ -81,7 +83,7 @@ class ConsoleSink:
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
-        self._live.update(table(self._rows), refresh=True)
+        self._live.update(fitting(self._rows, self._console), refresh=True)
         self._drawn = time.monotonic()
 
 
@@ -119,13 +121,25 @@ def name(record: Record) -> tuple[str, str]:
     return record.key, record.topic.split(".")[1]
 
 
-def table(rows: Mapping[str, Row]) -> Table:
+def fitting(rows: Mapping[str, Row], console: Console) -> Table:
+    """Lay out as many columns as the terminal is wide."""
+    wide = console.options.update(max_width=1_000)
+    for left_out in range(len(LEAST)):
+        drawn = table(rows, LEAST[:left_out])
+        if console.measure(drawn, options=wide).maximum <= console.width:
+            return drawn
+    return table(rows, LEAST)
+
+
+def table(rows: Mapping[str, Row], without: Sequence[int] = ()) -> Table:
     """Lay out the newest records of each instrument."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for head in HEADS:
-        drawn.add_column(head, justify="left" if head in ("instrument", "state") else "right", no_wrap=True)
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    kept = [column for column in range(len(HEADS)) if column not in without]
+    for column in kept:
+        drawn.add_column(HEADS[column], justify="left" if column < 2 else "right", no_wrap=True)
     for key in sorted(rows):
-        drawn.add_row(*cells(key, rows[key]))
+        row = cells(key, rows[key])
+        drawn.add_row(*(row[column] for column in kept))
     return drawn
 
 
@@ -141,7 +155,10 @@ def cells(key: str, row: Row) -> list[Text]:
         Text("ok", style="green") if state["state"] == "ok" else Text(f"unknown: {state['reason']}", style="bold red"),
         number(depth.get("mid"), ",.2f"),
         number(depth.get("spread_bps"), ".3f"),
-        *(money(at(depth, f"{side}_quote", "bands", band)) for side in ("bid", "ask") for band in BANDS),
+        *(
+            Text(" | ").join(money(at(depth, f"{side}_quote", "bands", band)) for side in ("bid", "ask"))
+            for band in BANDS
+        ),
         lean(depth.get("imbalance")),
         number(at(depth, "sell_bps", "notionals", NOTIONAL), ".2f"),
         number(row.rate, ",.0f"),
@@ -167,7 +184,7 @@ def money(value: float | None) -> Text:
     """Word an amount of the quote currency in its thousands or millions."""
     if value is None:
         return number(None, "")
-    return Text(f"{value / 1e6:,.2f}M" if value >= 1e6 else f"{value / 1e3:,.0f}k")
+    return Text(f"{value / 1e6:,.1f}M" if value >= 1e6 else f"{value / 1e3:,.0f}k")
 
 
 def lean(value: float | None) -> Text:

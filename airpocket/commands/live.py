@@ -23,9 +23,9 @@ def demo(
     Example:
       airpocket demo --seed 7 --seconds 60
     """
-    from airpocket.demo import Demo, run
+    from airpocket.demo import Play, run
 
-    run(Demo(tape=tape, venue=venue, seed=seed, speed=speed, seconds=seconds), json=json)
+    run(Play(tape=tape, venue=venue, seed=seed, speed=speed, seconds=seconds), json=json)
 
 
 def ingest(feeds: Feeds = None, bootstrap: Bootstrap = None, folder: Folder = None, file: File = None) -> None:

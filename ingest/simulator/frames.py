@@ -67,7 +67,7 @@ def tape(seed: int = 1, start: int = START) -> Iterator[tuple[int, bytes]]:
 def _symbol(venue: Venue, character: Character, seed: int, start: int) -> Iterator[tuple[int, bytes]]:
     """Yield one symbol's lines: its frames, and its snapshot right after the first diff, as after a real request."""
     instrument = character.instrument
-    market = Market(character, seed, start + 1000 * MILLISECOND)
+    market = Market(character, seed, start + 50 * MILLISECOND)
     words = _Words(venue, instrument)
     steps = 0
     while True:

@@ -1,0 +1,164 @@
+"""The demo: nothing in but a seed, the whole path on loopback, its signals on the console out.
+
+    simulated market -> emulated venue -> websocket -> feed -> market.v1 -> engine -> signal.*.v1 -> console
+       (or a tape)          process 1               process 2    broker    process 3      broker     this one
+
+Everything starts at once; the compiler is what takes long, once per machine, so its work is spread over the processes.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Event
+from typing import Final
+
+import orjson
+
+from airpocket import stage
+from airpocket.admin import ensure
+from airpocket.broker import embedded
+from airpocket.stage import Child, Play
+from airpocket.tailing import stopped
+from engine.broker import BrokerConfig
+from engine.config import EngineConfig
+from engine.errors import Undelivered
+from engine.schema import Record
+from engine.topics import MARKET, SIGNAL_DEPTH, SIGNAL_HEALTH
+from ingest.topic import TopicSource
+from sinks.console import ConsoleSink
+
+#: Seconds that everything may take until the first frame; compiling is nearly all of it, once per machine.
+STARTING: Final = 300.0
+#: After this many seconds of waiting it is said what is waited for.
+PATIENCE: Final = 2.0
+#: Seconds that a child may take to deliver what it has.
+ENDING: Final = 8.0
+
+
+class Show:
+    """What the demo has shown so far."""
+
+    def __init__(self, sink: ConsoleSink) -> None:
+        self.counts: Counter[str] = Counter()
+        self.began = time.monotonic()
+        #: Seconds until the first signal of a known book; 0: there was none.
+        self.first = 0.0
+        self._sink = sink
+        self._health: dict[str, Record] = {}
+
+    def take(self, record: Record) -> None:
+        """Count a record, and show it where it is a signal."""
+        self.counts[record.topic] += 1
+        if record.topic == MARKET:
+            return
+        self._sink.write([record])
+        if record.topic == SIGNAL_HEALTH:
+            self._health[record.key] = record
+        elif not self.first and orjson.loads(record.value)["state"] == "ok":
+            self.first = time.monotonic() - self.began
+
+    def closing(self, frames: int) -> str:
+        """Say in one line what went through, and what to try next."""
+        health = [orjson.loads(record.value) for record in self._health.values()]
+        known = sum(value["state"] == "ok" for value in health)
+        signals = self.counts[SIGNAL_DEPTH] + self.counts[SIGNAL_HEALTH]
+        first = f" (the first after {self.first:.1f} s)" if self.first else ""
+        return (
+            f"{frames:,} frames, {self.counts[MARKET]:,} market records, {signals:,} signals{first}, {known} of {len(health)} books known, "
+            f"{sum(value['gaps'] for value in health)} gaps. "
+            "Next: airpocket record VENUE:SYMBOL --tape-dir tapes, then airpocket replay tapes"
+        )
+
+
+def run(play: Play, *, json: bool = False) -> None:
+    """Run until the play's seconds are over or somebody says stop."""
+    from airpocket.commands.options import say
+
+    sink = ConsoleSink(lines=True if json else None)
+    show = Show(sink)
+    frames = 0
+    with stopped() as stop, embedded() as broker:
+        source = None
+        try:
+            with cast(play, broker, stop) as children:
+                source = TopicSource(broker)
+                topics = (MARKET, SIGNAL_DEPTH, SIGNAL_HEALTH)
+                source.begin({(topic, place): 0 for topic in topics for place in range(broker.partitions)})
+                watch(source, show, children, stop, play.seconds)
+                # What the path says of its own ending is not shown: the last picture is of books that are alive.
+                frames = end(children)
+        finally:
+            if source is not None:
+                source.close()
+            sink.close()
+    say(show.closing(frames))
+
+
+@contextmanager
+def cast(play: Play, broker: BrokerConfig, stop: Event) -> Iterator[list[Child]]:
+    """Start every process, and see that none outlives the block; they come in the order in which they are to end."""
+    config = EngineConfig()
+    feed = Child("feed", stage.feed, broker)
+    engine = Child("engine", stage.compute, broker, config)
+    venue = Child("venue", stage.play, play)
+    book = Child("book", stage.warm_book, config)
+    try:
+        ensure(broker)
+        wait((book,), stop)
+        engine.pipe.send("the book is compiled")
+        wait((engine, feed), stop)
+        venue.pipe.send("begin")
+        if not stop.is_set():
+            feed.pipe.send(venue.ask(STARTING))
+        yield [feed, engine, venue]
+    finally:
+        for child in (feed, engine, venue, book):
+            child.end(ENDING)
+
+
+def wait(children: Sequence[Child], stop: Event) -> None:
+    """Wait until every child is ready, saying what takes so long."""
+    from airpocket.commands.options import say
+
+    began, told = time.monotonic(), False
+    waiting = list(children)
+    while waiting and not stop.is_set():
+        if waiting[0].pipe.poll(0.05):
+            waiting.pop(0).ask(0)
+        passed = time.monotonic() - began
+        if passed > PATIENCE and not told:
+            say("compiling, once on this machine: half a minute or less")
+            told = True
+        if passed > STARTING:
+            raise Undelivered(f"the demo's {waiting[0].name} is not ready after {STARTING:g} s")
+
+
+def watch(source: TopicSource, show: Show, children: Sequence[Child], stop: Event, seconds: float) -> None:
+    """Show what comes, until the time since the first signal is over."""
+    while not stop.is_set():
+        for taken in source.poll(0.05):
+            if taken.record is not None:
+                show.take(taken.record)
+        for child in children:
+            child.check()
+        passed = time.monotonic() - show.began
+        if show.first and seconds and passed >= show.first + seconds:
+            return
+        if not show.first and passed > STARTING:
+            raise Undelivered(f"no signal of a known book after {STARTING:g} s")
+
+
+def end(children: Sequence[Child]) -> int:
+    """End the processes in the order of the path, so that each delivers what it has; return the frames played."""
+    frames = 0
+    for child in children:
+        child.end(ENDING)
+        while child.pipe.poll():
+            try:
+                said = child.pipe.recv()
+            except EOFError:
+                break
+            if isinstance(said, dict):
+                frames = said.get("frames", 0)
+    return frames

@@ -1,0 +1,233 @@
+"""The demo's processes: a venue that plays a market or a tape, the feed, the engine; each ends when it is told to.
+
+They are forked where the system can, so that what the parent has imported and compiled is there at once. What a child
+has to say goes through its pipe: first that it is ready, last what it counted, or why it stopped.
+"""
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice, takewhile
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import numpy as np
+
+from airpocket.broker import die_with_parent
+from airpocket.live import run_ingest
+from airpocket.player import HEAD
+from airpocket.worker import WorkerConfig, serve
+from engine.book import Book
+from engine.broker import BrokerConfig
+from engine.config import EngineConfig
+from engine.errors import AirpocketError, BadConfig, BadFrame, Undelivered
+from engine.instrument import Instrument
+from engine.money import unit_of
+from engine.pipeline import Pipeline, warm
+from engine.schema import LEVEL, MESSAGE, Batch, Channel, Kind, empty, view_dtype
+from engine.signals import depth
+from engine.topics import MARKET
+from ingest.emulator import Emulator
+from ingest.session import open_session
+from ingest.simulator.frames import CHARACTERS, tape
+from ingest.tape import read
+from ingest.venues import Venue, load
+from sinks.topic import TopicSink
+
+SECOND: Final = 1_000_000_000
+#: Market time that is generated at most before it begins again.
+LONGEST: Final = 600 * SECOND
+#: From generating a market to the feed's first frame, about, ns: its exchange stamps should then be of that moment.
+LEAD: Final = SECOND * 7 // 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """What the venue plays."""
+
+    #: A tape's path; None: the simulated market.
+    tape: str | None
+    venue: str | None
+    seed: int
+    speed: float
+    #: Seconds of it that are wanted; 0: no end.
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a playing venue is, and what it plays."""
+
+    venue: str
+    symbols: tuple[str, ...]
+    channels: tuple[str, ...]
+    socket_url: str
+    rest_url: str
+
+
+class Child:
+    """A process of ours, and the pipe to it."""
+
+    def __init__(self, name: str, work: Callable[..., None], *arguments: Any) -> None:
+        context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self.name = name
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_run, args=(work, theirs, arguments), name=name, daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, timeout: float) -> Any:
+        """Wait for what the child says next; raises what stopped it."""
+        if not self.pipe.poll(timeout):
+            raise Undelivered(f"the demo's {self.name} says nothing for {timeout:g} s")
+        try:
+            said = self.pipe.recv()
+        except EOFError:
+            raise Undelivered(f"the demo's {self.name} ended, status {self.process.exitcode}") from None
+        if isinstance(said, AirpocketError):
+            raise said
+        return said
+
+    def check(self) -> None:
+        """Raise if the child has stopped."""
+        if self.pipe.poll():
+            self.ask(0)
+
+    def end(self, patience: float) -> None:
+        """Tell the child to end, and see to it that it does."""
+        self.process.terminate()
+        self.process.join(patience)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _run(work: Callable[..., None], pipe: Connection, arguments: Sequence[Any]) -> None:
+    """Be a child: interrupts are the parent's to take, and without a parent there is nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orphaned = die_with_parent()
+    if orphaned is not None:
+        orphaned()
+    logging.disable(logging.WARNING)
+    try:
+        work(pipe, *arguments)
+    except AirpocketError as error:
+        pipe.send(error)
+        sys.exit(error.status)
+
+
+def play(pipe: Connection, wanted: Play) -> None:
+    """Be the venue: once asked, serve, say where, and when told to end, say how many frames were sent."""
+    prepared = _from_tape(wanted) if wanted.tape else None
+    pipe.recv()
+    venue, lines, instruments = prepared or _from_market(wanted)
+    streams = {stream.name: stream.channel for stream in venue.streams([i.symbol for i in instruments])}
+    met = {venue.emulation.stream_of(raw) for _, raw in lines[:HEAD]}
+    names = {name for name in streams if name in met}
+    channels = sorted({streams[name].name.lower() for name in names} | {Channel.LIQUIDATION.name.lower()})
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        async with Emulator(venue, lines, instruments, speed=wanted.speed, wanted=names, loop=True) as emulator:
+            pipe.send(
+                Address(
+                    venue=venue.name,
+                    symbols=tuple(i.symbol for i in instruments),
+                    channels=tuple(channels),
+                    socket_url=emulator.socket_url,
+                    rest_url=emulator.rest_url,
+                )
+            )
+            await stop.wait()
+            pipe.send(dict(emulator.counts))
+
+    asyncio.run(serve())
+
+
+Scene = tuple[Venue, list[tuple[int, bytes]], list[Instrument]]
+
+
+def _from_market(wanted: Play) -> Scene:
+    start = time.time_ns() + LEAD
+    length = min(int((wanted.seconds * wanted.speed + 10) * SECOND) if wanted.seconds else LONGEST, LONGEST)
+    lines = list(takewhile(lambda line: line[0] < start + length, tape(wanted.seed, start)))
+    instruments = [character.instrument for character in CHARACTERS]
+    return load(instruments[0].venue), lines, instruments
+
+
+def _from_tape(wanted: Play) -> Scene:
+    source = read([str(wanted.tape)])
+    head = list(islice(source, HEAD))
+    session = open_session(head, wanted.venue)
+    for received, raw in head:
+        try:
+            session.receive(received, raw)
+        except BadFrame:
+            # It is played all the same: what the feed makes of it is the feed's affair.
+            continue
+    instruments = list(session.instruments.values())
+    if not instruments:
+        raise BadConfig(f"{wanted.tape} says nothing of its instruments in its first {len(head)} lines")
+    length = (wanted.seconds * wanted.speed + 10) * SECOND if wanted.seconds else LONGEST
+    lines = head + list(takewhile(lambda line: line[0] < head[0][0] + length, source))
+    return load(instruments[0].venue), lines, instruments
+
+
+def feed(pipe: Connection, broker: BrokerConfig) -> None:
+    """Be the ingest process: compile the scanner while others prepare, then feed from where the venue is."""
+    _warm_decoder()
+    pipe.send("warm")
+    address: Address = pipe.recv()
+    settings = {"socket_url": address.socket_url, "rest_url": address.rest_url, "channels": address.channels}
+    sink = TopicSink(broker, [MARKET])
+    asyncio.run(run_ingest([(address.venue, address.symbols, settings)], sink))
+
+
+def _warm_decoder() -> None:
+    instruments = {character.instrument.symbol: character.instrument for character in CHARACTERS}
+    decoder = load(CHARACTERS[0].instrument.venue).decoder(instruments)
+    for _, raw in islice(tape(), 30):
+        if not raw.startswith(b'{"airpocket":'):
+            decoder.decode(raw)
+
+
+def compute(pipe: Connection, broker: BrokerConfig, config: EngineConfig) -> None:
+    """Be the engine process: compile, then run."""
+    _warm_signals(config)
+    # The book's kernels come from the cache once that process has said that they are there.
+    pipe.recv()
+    warm(config)
+    pipe.send("warm")
+    # The embedded broker forgets everything when it ends, and knows not where its logs end: nothing to recover from.
+    settings = WorkerConfig(recovery=False)
+    sys.exit(serve(broker, config, range(broker.partitions), settings))
+
+
+def _warm_signals(config: EngineConfig) -> None:
+    """Compile what needs no book, while another process compiles the book."""
+    instrument = CHARACTERS[0].instrument
+    messages = np.zeros(2, MESSAGE)
+    messages["kind"] = int(Kind.RESYNC)
+    messages["received"] = (1, 1 + config.health_cadence * 1_000_000)
+    Pipeline(instrument.asset, config).step(Batch(instrument=instrument.key, asset=instrument.asset, messages=messages))
+    view = np.zeros(1, view_dtype(len(config.bands)))
+    bands, notionals = np.array(config.bands, np.int64), np.array(config.notionals, np.float64)
+    row = np.zeros(1, depth.layout(config).dtype)
+    depth.measure(view, empty(LEVEL), empty(LEVEL), unit_of(instrument), bands, notionals, row)
+
+
+def warm_book(pipe: Connection, config: EngineConfig) -> None:
+    """Compile the book's kernels into the cache on disk, beside the parent that compiles the signals'."""
+    instrument = CHARACTERS[0].instrument
+    book = Book(instrument, config.bands)
+    levels = np.array([(instrument.tick * 9, 1), (instrument.tick * 11, 1)], LEVEL)
+    book.update(levels, 1, True)
+    book.view()
+    book.levels()
+    pipe.send("warm")
