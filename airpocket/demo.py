@@ -65,8 +65,8 @@ class Show:
         signals = self.counts[SIGNAL_DEPTH] + self.counts[SIGNAL_HEALTH]
         first = f" (the first after {self.first:.1f} s)" if self.first else ""
         return (
-            f"{frames:,} frames, {self.counts[MARKET]:,} market records, {signals:,} signals{first}, {known} of {len(health)} books known, "
-            f"{sum(value['gaps'] for value in health)} gaps. "
+            f"{frames:,} frames, {self.counts[MARKET]:,} market records, {signals:,} signals{first}, "
+            f"{known} of {len(health)} books known, {sum(value['gaps'] for value in health)} gaps. "
             "Next: airpocket record VENUE:SYMBOL --tape-dir tapes, then airpocket replay tapes"
         )
 

@@ -37,8 +37,8 @@ HEADS: Final = (
     "offset\nms",
     "gaps",
 )
-#: Columns that a narrow terminal does without, in the order in which they go: offset, sweep, imbalance, middle band.
-LEAST: Final = (10, 8, 7, 5)
+#: Columns that a narrow terminal does without, first to go first: offset, sweep, imbalance, middle band, rate.
+LEAST: Final = (10, 8, 7, 5, 9)
 
 
 class ConsoleSink:
