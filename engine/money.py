@@ -42,14 +42,36 @@ def unit_of(instrument: Instrument) -> Rows:
 
 
 @kernel
-def base_of(price: float, size: int, unit: Rows) -> float:
-    """Turn a size resting at a price into base units."""
-    amount = size / unit[0]["size"] * unit[0]["contract_size"]
-    return float(amount / price if unit[0]["contract"] == INVERSE else amount)
+def amount_of(price: int, size: int, unit: Rows) -> float:
+    """Return a level's base amount, in units that `base_of` turns into base units."""
+    return float(size / price) if unit[0]["contract"] == INVERSE else float(size)
 
 
 @kernel
-def quote_of(price: float, size: int, unit: Rows) -> float:
-    """Turn a size resting at a price into quote units."""
-    amount = size / unit[0]["size"] * unit[0]["contract_size"]
-    return float(amount if unit[0]["contract"] == INVERSE else amount * price)
+def worth_of(price: int, size: int, unit: Rows) -> float:
+    """Return what a level is worth, in units that `quote_of` turns into quote units."""
+    return float(size) if unit[0]["contract"] == INVERSE else float(price) * float(size)
+
+
+@kernel
+def base_of(amount: float, unit: Rows) -> float:
+    """Turn a sum of amounts into base units."""
+    money = unit[0]
+    whole = amount * money["price"] if money["contract"] == INVERSE else amount
+    return float(whole / money["size"] * money["contract_size"])
+
+
+@kernel
+def quote_of(worth: float, unit: Rows) -> float:
+    """Turn a sum of worths into quote units."""
+    money = unit[0]
+    whole = worth if money["contract"] == INVERSE else worth / money["price"]
+    return float(whole / money["size"] * money["contract_size"])
+
+
+@kernel
+def worth_in(quote: float, unit: Rows) -> float:
+    """Turn quote units into the units of a worth."""
+    money = unit[0]
+    whole = quote / money["contract_size"] * money["size"]
+    return float(whole if money["contract"] == INVERSE else whole * money["price"])

@@ -7,8 +7,8 @@ bounds included (the VIEW's integer edges):
     sweep cost of N = 10^4 (m - vwap) / m for a sale worth N, its mirror image for a purchase   (Irvine et al. 2000)
     elasticity = least-squares slope of ln D(k) on ln k over the bands with D(k) > 0            (Naes, Skjeltorp 2006)
 
-Sums run from the touch outward, one level after another, so that
-the same book gives the same float. What S(X), the size executable within X basis points, would say is D(X) itself.
+Sums run from the touch outward, one level after another, over products of integers: the same book gives the same
+float, an exact one while they stay below 2^53. The size executable within X basis points, S(X), is D(X) itself.
 """
 
 import math
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.kernel import kernel
-from engine.money import INVERSE, QUANTO, base_of, quote_of
+from engine.money import QUANTO, amount_of, base_of, quote_of, worth_in, worth_of
 from engine.schema import Rows
 from engine.topics import SIGNAL_DEPTH
 
@@ -81,8 +81,8 @@ def measure_touch(view: Rows, unit: Rows, out: Rows) -> None:
     row["bid"], row["ask"] = bid, ask
     row["bid_why"] = 0 if book["bid_size"] > 0 else ONE_SIDED
     row["ask_why"] = 0 if book["ask_size"] > 0 else ONE_SIDED
-    row["bid_size"] = base_of(bid, book["bid_size"], unit) if book["bid_size"] > 0 else 0.0
-    row["ask_size"] = base_of(ask, book["ask_size"], unit) if book["ask_size"] > 0 else 0.0
+    row["bid_size"] = base_of(amount_of(book["bid"], book["bid_size"], unit), unit) if book["bid_size"] > 0 else 0.0
+    row["ask_size"] = base_of(amount_of(book["ask"], book["ask_size"], unit), unit) if book["ask_size"] > 0 else 0.0
     row["size_why"] = THIRD_CURRENCY if money["contract"] == QUANTO else 0
     row["mid"] = row["spread"] = row["spread_bps"] = row["weighted_mid"] = 0.0
     row["imbalance"] = row["imbalance_ratio"] = 0.0
@@ -106,26 +106,22 @@ def measure_bands(view: Rows, levels: Rows, side: int, unit: Rows, bands: NDArra
     """Fill one side's depth per band in base and quote, and whether the venue has shown the whole band."""
     book, row, money = view[0], out[0], unit[0]
     why = THIRD_CURRENCY if money["contract"] == QUANTO else 0
-    depth = book["bid_depth"] if side == BID else book["ask_depth"]
-    base, quote, at = 0.0, 0.0, 0
+    amount, worth, at = 0.0, 0.0, 0
     for b in range(len(bands)):
         edge = edge_of(book["bid"] + book["ask"], bands[b], side)
         while at < len(levels) and (levels[at]["price"] - edge) * side >= 0:
-            price = levels[at]["price"] / money["price"]
-            base += base_of(price, levels[at]["size"], unit)
-            quote += quote_of(price, levels[at]["size"], unit)
+            amount += amount_of(levels[at]["price"], levels[at]["size"], unit)
+            worth += worth_of(levels[at]["price"], levels[at]["size"], unit)
             at += 1
-        # The side of the product that is size alone comes from the book's exact integer sum.
-        exact = depth[b] / money["size"] * money["contract_size"]
         if side == BID:
-            row["bid_base"][b] = base if money["contract"] == INVERSE else exact
-            row["bid_quote"][b] = exact if money["contract"] == INVERSE else quote
+            row["bid_base"][b] = base_of(amount, unit)
+            row["bid_quote"][b] = quote_of(worth, unit)
             row["bid_depth_why"][b] = why
             row["bid_complete"][b] = edge >= book["known_low"]
             row["bid_complete_why"][b] = 0
         else:
-            row["ask_base"][b] = base if money["contract"] == INVERSE else exact
-            row["ask_quote"][b] = exact if money["contract"] == INVERSE else quote
+            row["ask_base"][b] = base_of(amount, unit)
+            row["ask_quote"][b] = quote_of(worth, unit)
             row["ask_depth_why"][b] = why
             row["ask_complete"][b] = book["known_high"] == 0 or edge <= book["known_high"]
             row["ask_complete_why"][b] = 0
@@ -174,32 +170,33 @@ def compare_bands(view: Rows, bands: NDArray[np.int64], both: bool, out: Rows) -
 @kernel
 def sweep(levels: Rows, side: int, unit: Rows, n: int, why: int, out: Rows) -> None:
     """Fill what taking one notional from a side costs: a sale takes bids, a purchase takes asks."""
-    row, money = out[0], unit[0]
-    notional = row["notionals"][n]
-    base, quote, filled = 0.0, 0.0, False
+    row, mid = out[0], out[0]["mid"]
+    wanted = worth_in(row["notionals"][n], unit)
+    amount, worth, filled = 0.0, 0.0, False
     for i in range(len(levels)):
-        price = levels[i]["price"] / money["price"]
-        worth = quote_of(price, levels[i]["size"], unit)
-        if quote + worth >= notional * (1.0 - FILLED):
-            base += (notional - quote) / price
-            quote, filled = notional, True
+        price, size = levels[i]["price"], levels[i]["size"]
+        offered = worth_of(price, size, unit)
+        if worth + offered >= wanted * (1.0 - FILLED):
+            amount += amount_of(price, size, unit) * ((wanted - worth) / offered)
+            worth, filled = wanted, True
             break
-        base += base_of(price, levels[i]["size"], unit)
-        quote += worth
-    nothing = why if why or base > 0.0 else NO_DEPTH
-    paid = quote / base if nothing == 0 else 0.0
-    cost = 10_000.0 * side * (row["mid"] - paid) / row["mid"] if nothing == 0 and filled else 0.0
+        amount += amount_of(price, size, unit)
+        worth += offered
+    nothing = why if why or amount > 0.0 else NO_DEPTH
+    paid = quote_of(worth, unit) / base_of(amount, unit) if nothing == 0 else 0.0
+    cost = 10_000.0 * side * (mid - paid) / mid if nothing == 0 and filled else 0.0
+    unfilled = 0.0 if filled else row["notionals"][n] - quote_of(worth, unit)
     part = why if why or filled else NOT_FILLED
     if part:
         row["undefined"] = 1
     if side == BID:
         row["sell_bps"][n], row["sell_bps_why"][n] = cost, part
         row["sell_vwap"][n], row["sell_vwap_why"][n] = paid, nothing
-        row["sell_unfilled"][n], row["sell_unfilled_why"][n] = notional - quote, why
+        row["sell_unfilled"][n], row["sell_unfilled_why"][n] = unfilled, why
     else:
         row["buy_bps"][n], row["buy_bps_why"][n] = cost, part
         row["buy_vwap"][n], row["buy_vwap_why"][n] = paid, nothing
-        row["buy_unfilled"][n], row["buy_unfilled_why"][n] = notional - quote, why
+        row["buy_unfilled"][n], row["buy_unfilled_why"][n] = unfilled, why
 
 
 @kernel
