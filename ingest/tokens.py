@@ -1,4 +1,4 @@
-"""Bytes of one JSON text in, one token out: the kernels under `ingest.scan`.
+"""Bytes of one JSON text in, one token or list of levels out: the kernels under `ingest.scan`.
 
 Every kernel takes the text, where to start, and returns where the token ended, or a refusal. No index leaves the text:
 it must end with `}`; loops over digits or blanks stop at a brace, loops over strings check the text's length.
@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.kernel import kernel
+from engine.schema import Rows
 
 #: Refusals: not what was expected here; a digit beyond the decimals asked for.
 STRUCTURE: Final = -1
 LOST_DIGIT: Final = -2
+#: More levels than there are rows for.
+FULL: Final = -3
 
 #: Digits of one number at most, so that 64 bits are never left; as in `ingest.decimals`.
 DIGITS: Final = 18
@@ -151,3 +154,60 @@ def nanoseconds(stamp: int) -> int:
     if MICROSECONDS_START <= stamp < MICROSECONDS_END:
         return stamp * 1_000
     return -1
+
+
+@kernel
+def levels_from(
+    frame: bytes, at: int, price_decimals: int, size_decimals: int, levels: Rows, count: int
+) -> tuple[int, int]:
+    """Read `[["price","size"],...]` into rows from `count` on; return how many there are then, or a refusal."""
+    if frame[at] != ord("["):
+        return STRUCTURE, at
+    at = skip_blank(frame, at + 1)
+    if frame[at] == ord("]"):
+        return count, at + 1
+    while True:
+        if frame[at] != ord("["):
+            return STRUCTURE, at
+        price, at = decimal(frame, skip_blank(frame, at + 1), price_decimals)
+        if price <= 0:
+            return STRUCTURE if price == 0 else price, at
+        at = skip_blank(frame, at)
+        if frame[at] != ord(","):
+            return STRUCTURE, at
+        size, at = decimal(frame, skip_blank(frame, at + 1), size_decimals)
+        if size < 0:
+            return size, at
+        at = skip_blank(frame, at)
+        if frame[at] != ord("]"):
+            return STRUCTURE, at
+        if count == len(levels):
+            return FULL, at
+        levels[count]["price"] = price
+        levels[count]["size"] = size
+        count += 1
+        at = skip_blank(frame, at + 1)
+        if frame[at] == ord("]"):
+            return count, at + 1
+        if frame[at] != ord(","):
+            return STRUCTURE, at
+        at = skip_blank(frame, at + 1)
+
+
+@kernel
+def rotate(levels: Rows, middle: int, end: int) -> None:
+    """Bring the rows from `middle` to `end` before those up to `middle`: three reversals, in place."""
+    reverse(levels, 0, middle)
+    reverse(levels, middle, end)
+    reverse(levels, 0, end)
+
+
+@kernel
+def reverse(levels: Rows, start: int, end: int) -> None:
+    end -= 1
+    while start < end:
+        price, size = levels[start]["price"], levels[start]["size"]
+        levels[start]["price"], levels[start]["size"] = levels[end]["price"], levels[end]["size"]
+        levels[end]["price"], levels[end]["size"] = price, size
+        start += 1
+        end -= 1

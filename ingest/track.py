@@ -61,6 +61,7 @@ _DELTA: Final = int(Kind.DELTA)
 _SNAPSHOT: Final = int(Kind.SNAPSHOT)
 _TRADE: Final = int(Kind.TRADE)
 _APPLY: Final = Verdict.APPLY
+_INIT: Final = State.INIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ class Track:
         row = decoded.message.item()
         kind = row[_KIND]
         if kind == _DELTA:
-            if self.sync.state is State.INIT:
+            if self.sync.state is _INIT:
                 self.begin(received, monotonic, out)
             try:
                 verdict = self.sync.diff(row[_FIRST], row[_LAST], row[_PREVIOUS], decoded)

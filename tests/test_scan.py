@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from engine.errors import BadFrame
 from engine.instrument import Instrument
-from engine.schema import LEVEL, Contract, Kind
-from ingest.scan import FULL, MISSING, Scanner, scan_depth
-from ingest.tokens import LOST_DIGIT, STRUCTURE
+from engine.schema import LEVEL, Channel, Contract, Kind
+from ingest.scan import MISSING, Scanner, scan_depth
+from ingest.tokens import FULL, LOST_DIGIT, STRUCTURE
 from ingest.venues import load
 from ingest.venues._binance import BinanceDecoder
 from tests.ladder import read_lines
@@ -242,6 +242,64 @@ def test_single_bytes_changed_or_cut_never_disagree() -> None:
         accepted += check_agreement(bytes(raw))
     print(f"{accepted} spoilt frames were still plain depth frames")
     assert accepted
+
+
+def body_outcome(raw: bytes, futures: bool, slowly: bool) -> tuple[str, bool]:
+    """Return what a REST snapshot says, or the reason of its refusal, as text; and whether the scanner gave it."""
+    decoder = BinanceDecoder({"BTCUSDT": instrument()}, futures)
+    try:
+        found = (decoder.body_slowly if slowly else decoder.body)("BTCUSDT", Channel.DEPTH, raw)
+    except BadFrame as refusal:
+        return refusal.reason, False
+    return str([(each.message.tolist(), each.rows.tolist()) for each in found]), not decoder.counts
+
+
+@pytest.mark.tape
+@pytest.mark.parametrize("name", [name for name in TAPES if name.endswith("0808")])
+def test_recorded_snapshots_are_read_as_the_slow_path_reads_them(binance_tapes: Path, name: str) -> None:
+    raws = [raw for _, raw in read_lines(binance_tapes / f"{name}.gz")[:200]]
+    (body,) = (raw for raw in raws if raw.startswith(b'{"lastUpdateId"'))
+    (known,) = load(f"binance_{name[:4]}").infer_instruments(raws)
+    decoder = BinanceDecoder({known.symbol: known}, futures=name.startswith("usdm"))
+    (fast,), (careful,) = (read(known.symbol, Channel.DEPTH, body) for read in (decoder.body, decoder.body_slowly))
+    assert fast.message.tobytes() == careful.message.tobytes()
+    assert fast.rows.tobytes() == careful.rows.tobytes()
+    assert len(fast.rows) >= 2000
+    assert not decoder.counts
+
+
+SNAPSHOT = b'{"lastUpdateId":7,"E":2,"T":1,"bids":[["2.00","1"],["1.00","1"]],"asks":[["3.00","1"],["4.00","2"]]}'
+
+
+@pytest.mark.parametrize(
+    ("raw", "scanned"),
+    [
+        (SNAPSHOT, True),
+        (SNAPSHOT.replace(b'"E":2,"T":1,', b""), False),
+        (SNAPSHOT.replace(b'["1.00","1"]', b'["2.50","1"]'), False),
+        (SNAPSHOT.replace(b'["1.00","1"]', b'["2.00","1"]'), False),
+        (SNAPSHOT.replace(b'["4.00","2"]', b'["4.00","0"]'), False),
+        (SNAPSHOT.replace(b'["4.00","2"]', b'["4.001","2"]'), False),
+        (SNAPSHOT.replace(b'"bids"', b'"b"'), False),
+        (SNAPSHOT.replace(b'"E"', b'"s":"BTCUSDT","U":9,"E"'), True),
+        (b'{"stream":"btcusdt@depth","data":' + SNAPSHOT + b"}", False),
+        (SNAPSHOT[:-1], False),
+    ],
+)
+@pytest.mark.parametrize("futures", [True, False])
+def test_spoilt_snapshots_are_read_as_the_slow_path_reads_them(raw: bytes, scanned: bool, futures: bool) -> None:
+    fast, by_scanner = body_outcome(raw, futures, slowly=False)
+    assert fast == body_outcome(raw, futures, slowly=True)[0]
+    assert by_scanner == (scanned or (not futures and b'"T"' not in raw and raw.startswith(b'{"last')))
+
+
+def test_single_bytes_of_a_snapshot_changed_never_disagree() -> None:
+    rng = random.Random(8)
+    for _ in range(300 if INTERPRETED else 3_000):
+        raw = bytearray(SNAPSHOT)
+        raw[rng.randrange(len(raw))] = rng.choice(b'0123456789.,:"[]{}bidsakE \\\xff')
+        futures = rng.random() < 0.5
+        assert body_outcome(bytes(raw), futures, slowly=False)[0] == body_outcome(bytes(raw), futures, slowly=True)[0]
 
 
 def test_rows_of_one_frame_outlive_the_next() -> None:

@@ -60,6 +60,13 @@ STREAMS: Final = {
 #: The rows of a message without rows.
 NOTHING: Final = empty(LEVEL)
 
+# Looking up an enumeration's member costs as much as a dict of fields; the frequent ones are looked up once.
+_DEPTH: Final = Channel.DEPTH
+_TOUCH: Final = Channel.TOUCH
+_TRADE: Final = Channel.TRADE
+_KIND_TOUCH: Final = Kind.TOUCH
+_KIND_TRADE: Final = Kind.TRADE
+
 _WRAPPER: Final = b'{"stream":"'
 _BARE_DEPTH: Final = b'{"e":"depthUpdate"'
 
@@ -109,7 +116,7 @@ class BinanceDecoder:
             scanned = self._scanner.scan(frame, expected, price_decimals, size_decimals, self._futures)
             if not isinstance(scanned, int):
                 self.counts["scanned"] += 1
-                return [Decoded(symbol=symbol, channel=Channel.DEPTH, message=scanned[0], rows=scanned[1])]
+                return [Decoded(symbol=symbol, channel=_DEPTH, message=scanned[0], rows=scanned[1])]
             self.counts[f"rescanned:{REFUSALS[scanned]}"] += 1
         return self.decode_slowly(frame)
 
@@ -131,6 +138,16 @@ class BinanceDecoder:
 
     def body(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
         """Return what a REST body says. Raises BadFrame."""
+        instrument = self._instrument(symbol)
+        if channel == Channel.DEPTH:
+            scanned = self._scanner.scan_body(body, instrument.price_decimals, instrument.size_decimals, self._futures)
+            if not isinstance(scanned, int):
+                return [Decoded(symbol=symbol, channel=_DEPTH, message=scanned[0], rows=scanned[1])]
+            self.counts[f"rescanned:{REFUSALS[scanned]}"] += 1
+        return self.body_slowly(symbol, channel, body)
+
+    def body_slowly(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
+        """Return the same as `body`, without the scanner."""
         instrument = self._instrument(symbol)
         content = _parse(body)
         if channel == Channel.DEPTH:
@@ -201,7 +218,7 @@ class BinanceDecoder:
         ]
         exchanged, published, flags = stamps(content, "T") if self._futures else (0, 0, 0)
         row = message(
-            Kind.TOUCH,
+            _KIND_TOUCH,
             exchanged=exchanged,
             published=published,
             first=update,
@@ -210,7 +227,7 @@ class BinanceDecoder:
             count=2,
             bids=1,
         )
-        return [Decoded(symbol=instrument.symbol, channel=Channel.TOUCH, message=row, rows=level_rows(levels))]
+        return [Decoded(symbol=instrument.symbol, channel=_TOUCH, message=row, rows=level_rows(levels))]
 
     def _trade(self, content: dict[str, Any]) -> list[Decoded]:
         if content.get("X", "MARKET") != "MARKET":
@@ -231,10 +248,10 @@ class BinanceDecoder:
         size = _positive(content, "q", instrument.size_decimals)
         side = -1 if member(content, "m", bool) else 1
         row = message(
-            Kind.TRADE, exchanged=exchanged, published=published, first=number, last=number, flags=flags, count=1
+            _KIND_TRADE, exchanged=exchanged, published=published, first=number, last=number, flags=flags, count=1
         )
         rows = np.array([(exchanged, price, size, number, fills, side, 0, 0)], TRADE)
-        return [Decoded(symbol=instrument.symbol, channel=Channel.TRADE, message=row, rows=rows)]
+        return [Decoded(symbol=instrument.symbol, channel=_TRADE, message=row, rows=rows)]
 
     def _mark(self, content: dict[str, Any]) -> list[Decoded]:
         instrument = self._instrument(content.get("s"))

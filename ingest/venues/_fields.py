@@ -16,6 +16,7 @@ from ingest.tokens import MICROSECONDS_END, MICROSECONDS_START, MILLISECONDS_END
 
 Value = TypeVar("Value")
 
+_BAD_TIME: Final = Flag.BAD_TIME
 #: Levels of one side of one message at most.
 LEVELS: Final = 20_000
 
@@ -51,7 +52,7 @@ def stamps(content: dict[str, Any], key: str) -> tuple[int, int, int]:
     """Return when the exchange did it, when it published it, and the flag that is due where that cannot be."""
     published = moment(content, "E")
     exchanged = published if key == "E" else moment(content, key)
-    return exchanged, published, Flag.BAD_TIME if exchanged > published else 0
+    return exchanged, published, _BAD_TIME if exchanged > published else 0
 
 
 def book_side(content: dict[str, Any], key: str, instrument: Instrument) -> list[tuple[int, int]]:
