@@ -36,7 +36,7 @@ class BadFrame(AirpocketError):
 
 
 class Gap(AirpocketError):
-    """Messages of one order book are missing: `expected` is the id that should have been met, `met` the one that was."""
+    """Messages of one order book are missing: `expected` is the id that should have come, `met` the one that did."""
 
     status = 5
 

@@ -3,9 +3,15 @@
 Compiler flags live here and nowhere else. No fastmath and no parallel reductions, so that a float is the same float on
 every run; the GIL is released, so that shards may share a process; results are cached on disk, so that only the first
 start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain Python.
+
+The cache's own check is the time of the file that a kernel stands in; it would not notice a change in a kernel of
+another file that was compiled into it. So the cache's folder is named after the text of the whole engine: what was
+compiled from another text is never met. NUMBA_CACHE_DIR says where those folders are; else beside the sources.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numba
@@ -13,6 +19,15 @@ from numba.core import types
 from numba.extending import intrinsic, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _folder(asked: str) -> str:
+    here = Path(__file__).parent
+    text = b"".join(path.read_bytes() for path in sorted(here.rglob("*.py")))
+    return str(Path(asked or here / "__pycache__") / f"kernels-{sha256(text).hexdigest()[:16]}")
+
+
+numba.config.CACHE_DIR = _folder(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
 
 
 def kernel(function: Function) -> Function:

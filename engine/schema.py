@@ -36,11 +36,11 @@ class Kind(IntEnum):
     REFERENCE = 6
     #: No rows: the connection or the venue changed state; `status` is a Status.
     STATUS = 7
-    #: No rows: the book's sequence broke; `previous` is the last good id, `first` the id met. The book is not known now.
+    #: No rows: the book's sequence broke; `previous` is the last good id, `first` the id met. The book is unknown now.
     GAP = 8
     #: No rows: a new book epoch begins; what follows is buffered until its SNAPSHOT. The book is not known now.
     RESYNC = 9
-    #: No rows: a stream that should speak is silent; `status` is the Channel. Ends with the next message of that channel.
+    #: No rows: a stream that should speak is silent; `status` is the Channel. Ends with that channel's next message.
     STALE = 10
     #: One INSTRUMENT row: opens every book epoch, so that a reader who knows a book knows its units.
     INSTRUMENT = 11

@@ -15,7 +15,7 @@ SIGNAL_LATEST: Final = "signal.latest.v1"
 STATE: Final = "state.v1"
 RAW: Final = "raw.v1"
 
-#: Header that names the input that caused a signal: `<offset>:<index>`, index counting the outputs of that input record.
+#: Header that names the input that caused a signal: `<offset>:<index>`, index counting that input's outputs.
 HEADER_SOURCE: Final = "source"
 #: Header that names the engine version and the hash of its configuration.
 HEADER_ENGINE: Final = "engine"
