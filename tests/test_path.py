@@ -68,19 +68,25 @@ class Run:
         return [batch_of(record) for _, _, record in self.market]
 
 
-@contextmanager
-def ingesting(
-    broker: BrokerConfig, venue: str, symbols: str, emulator: Emulator, folder: Path
-) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run `airpocket ingest` against an emulator; it must end by SIGTERM with status 0."""
+def configure(broker: BrokerConfig, venue: str, symbol: str, emulator: Emulator, folder: Path) -> Path:
+    """Write the configuration of an ingest process whose venue is an emulator."""
     config = folder / "airpocket.toml"
     config.write_text(
         f'[kafka]\nbootstrap = "{broker.bootstrap}"\npartitions = {PARTITIONS}\n'
         f'[record]\ndir = "{folder / "tapes"}"\n'
-        f'[ingest.venues.{venue}]\nsymbols = ["{symbols}"]\n'
+        f'[ingest.venues.{venue}]\nsymbols = ["{symbol}"]\n'
         f'channels = ["depth", "touch", "trade"]\n'
         f'socket_url = "{emulator.socket_url}"\nrest_url = "{emulator.rest_url}"\n'
     )
+    return config
+
+
+@contextmanager
+def ingesting(
+    broker: BrokerConfig, venue: str, symbol: str, emulator: Emulator, folder: Path
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `airpocket ingest` against an emulator; it must end by SIGTERM with status 0."""
+    config = configure(broker, venue, symbol, emulator, folder)
     command = [sys.executable, "-m", "airpocket", "ingest", "--config", str(config)]
     with (folder / "ingest.log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log)
