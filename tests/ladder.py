@@ -1,12 +1,15 @@
 """A plain dict for a book, and the recorded tapes' lines: what the venue tests share."""
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 
-from engine.schema import LEVEL, Batch, Kind, Rows
+from engine.schema import MESSAGE, Batch, Kind
 
 Line = tuple[int, bytes]
+
+GAP, RESYNC, SNAPSHOT, DELTA, TOUCH = map(int, (Kind.GAP, Kind.RESYNC, Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH))
+#: Positions of MESSAGE fields in the tuple of a row.
+KIND, LAST, BIDS = (MESSAGE.names.index(name) for name in ("kind", "last", "bids"))  # type: ignore[union-attr]
 
 
 def read_lines(path: Path) -> list[Line]:
@@ -14,13 +17,6 @@ def read_lines(path: Path) -> list[Line]:
     with gzip.open(path) as file:
         pairs = (line.rstrip(b"\n").split(b" ", 1) for line in file)
         return [(int(received), raw) for received, raw in pairs]
-
-
-def messages_of(batches: list[Batch]) -> Iterator[tuple[Batch, Rows]]:
-    """Yield every message with the batch that it came in; a session gives one message a batch."""
-    for batch in batches:
-        assert len(batch.messages) == 1
-        yield batch, batch.messages[0]
 
 
 class Ladder:
@@ -33,36 +29,30 @@ class Ladder:
         #: Whether the rows say that the book is whole.
         self.known = False
 
-    def apply(self, batch: Batch) -> None:
-        """Apply a batch of one message."""
-        message = batch.messages[0]
-        kind = message["kind"]
-        if kind in (Kind.GAP, Kind.RESYNC):
+    def apply(self, batch: Batch) -> int:
+        """Apply a batch of one message and return the message's kind."""
+        (message,) = batch.messages.tolist()
+        kind: int = message[KIND]
+        if kind in (GAP, RESYNC):
             self.known = False
-        elif kind == Kind.SNAPSHOT:
+        elif kind == SNAPSHOT:
             self.bids.clear()
             self.asks.clear()
             self.known = True
-        if kind in (Kind.SNAPSHOT, Kind.DELTA):
+        if kind in (SNAPSHOT, DELTA):
             assert self.known, "a diff of a book that is not known"
-            self.last = int(message["last"])
-            bids = int(message["bids"])
+            self.last = message[LAST]
+            bids = message[BIDS]
             for i, (price, size) in enumerate(batch.levels.tolist()):
                 side = self.bids if i < bids else self.asks
                 if size:
                     side[price] = size
                 else:
                     side.pop(price, None)
+        return kind
 
     @property
     def touch(self) -> list[tuple[int, int]]:
         """Best bid and ask with their sizes."""
         bid, ask = max(self.bids), min(self.asks)
         return [(bid, self.bids[bid]), (ask, self.asks[ask])]
-
-    def rows(self) -> tuple[Rows, Rows]:
-        """Both sides as LEVEL rows, best first."""
-        import numpy as np
-
-        bids = sorted(self.bids.items(), reverse=True)
-        return np.array(bids, LEVEL), np.array(sorted(self.asks.items()), LEVEL)

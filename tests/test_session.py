@@ -19,7 +19,7 @@ from engine.schema import Batch, Channel, Contract, Kind, Status
 from ingest import control
 from ingest.session import Session, open_session
 from ingest.venues import SECOND, Venue, load
-from tests.ladder import Ladder, Line, read_lines
+from tests.ladder import DELTA, TOUCH, Ladder, Line, read_lines
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 
@@ -49,17 +49,22 @@ def test_books_agree_with_the_exchanges_own_best_prices(binance_tapes: Path, nam
     lines = lines[:4000] if INTERPRETED else lines
     session = open_session(lines[:200], f"binance_{names[0][:4]}")
     outputs = [session.receive(*line) for line in lines]
-    touches = [b for out in outputs for b in out if b.messages[0]["kind"] == Kind.TOUCH]
-    ids = [int(b.messages[0]["last"]) for b in touches]
-    assert ids == sorted(ids)
     ladder = Ladder()
-    compared = agreed = 0
+    ids: list[int] = []
+    touches: list[Touch] = []
+    #: The book's id and its best prices after each diff.
+    found: list[tuple[int, Touch]] = []
     for batch in (batch for out in outputs for batch in out):
-        ladder.apply(batch)
-        newest = bisect_right(ids, ladder.last) - 1
-        if batch.messages[0]["kind"] == Kind.DELTA and newest >= 0:
-            compared += 1
-            agreed += touches[newest].levels.tolist() == ladder.touch
+        kind = ladder.apply(batch)
+        if kind == TOUCH:
+            ids.append(int(batch.messages["last"][0]))
+            touches.append(batch.levels.tolist())
+        elif kind == DELTA:
+            found.append((ladder.last, ladder.touch))
+    assert ids == sorted(ids)
+    newest = [(bisect_right(ids, last) - 1, touch) for last, touch in found]
+    compared = sum(index >= 0 for index, _ in newest)
+    agreed = sum(touches[index] == touch for index, touch in newest if index >= 0)
     print(f"{names[0]}: {agreed} of {compared} agree, {dict(session.counts)}")
     assert session.counts["gaps"] == 0
     assert session.counts["resyncs"] == 1
@@ -81,18 +86,23 @@ def test_a_tape_without_a_snapshot_has_no_book_and_says_so(binance_tapes: Path, 
     assert session.synced == {name[5:12].upper(): False}
 
 
+#: Price in our integers -> price as printed, size as printed, size in our integers.
+Side = dict[int, tuple[str, str, int]]
+
+
 class Exchange:
     """The venue's own books, kept from the tape's text without any of our decoding; answers depth requests."""
 
     def __init__(self, instruments: dict[str, Instrument]) -> None:
         self.instruments = instruments
-        self.books: dict[str, tuple[dict[str, str], dict[str, str]]] = {s: ({}, {}) for s in instruments}
+        self.books: dict[str, tuple[Side, Side]] = {symbol: ({}, {}) for symbol in instruments}
         self.last = dict.fromkeys(instruments, -1)
 
     def load(self, symbol: str, body: bytes) -> None:
         content = orjson.loads(body)
-        self.books[symbol] = (dict(content["bids"]), dict(content["asks"]))
         self.last[symbol] = content["lastUpdateId"]
+        for side, key in zip(self.books[symbol], ("bids", "asks"), strict=True):
+            self._set(symbol, side, content[key])
 
     def apply(self, raw: bytes) -> None:
         """Let a depth frame happen at the exchange."""
@@ -102,33 +112,32 @@ class Exchange:
             return
         self.last[symbol] = content["u"]
         for side, key in zip(self.books[symbol], ("b", "a"), strict=True):
-            for price, size in content[key]:
-                if float(size):
-                    side[price] = size
-                else:
-                    side.pop(price, None)
+            self._set(symbol, side, content[key])
+
+    def copy(self) -> "Exchange":
+        """Part ways."""
+        other = Exchange(self.instruments)
+        other.books = {symbol: (dict(bids), dict(asks)) for symbol, (bids, asks) in self.books.items()}
+        other.last = dict(self.last)
+        return other
 
     def body(self, symbol: str, epoch: int) -> bytes:
-        bids, asks = self.books[symbol]
-        content = {
-            "lastUpdateId": self.last[symbol],
-            "E": 1,
-            "T": 1,
-            "bids": list(bids.items()),
-            "asks": list(asks.items()),
-        }
+        bids, asks = ([(text, size) for _, (text, size, _) in sorted(side.items())] for side in self.books[symbol])
+        content = {"lastUpdateId": self.last[symbol], "E": 1, "T": 1, "bids": bids[::-1], "asks": asks}
         return control.body("depth", symbol, epoch, 200, orjson.dumps(content))
 
     def book(self, symbol: str) -> tuple[dict[int, int], ...]:
         """The book in our integers."""
+        return tuple({price: size for price, (_, _, size) in side.items()} for side in self.books[symbol])
+
+    def _set(self, symbol: str, side: Side, levels: list[list[str]]) -> None:
         known = self.instruments[symbol]
-        return tuple(
-            {
-                int(Decimal(price).scaleb(known.price_decimals)): int(Decimal(size).scaleb(known.size_decimals))
-                for price, size in side.items()
-            }
-            for side in self.books[symbol]
-        )
+        for price, size in levels:
+            place = int(Decimal(price).scaleb(known.price_decimals))
+            if amount := int(Decimal(size).scaleb(known.size_decimals)):
+                side[place] = (price, size, amount)
+            else:
+                side.pop(place, None)
 
 
 class Desk:
@@ -201,9 +210,7 @@ def test_every_single_lost_diff_is_a_gap_and_only_that_book_starts_over(binance_
 
 def lose(venue: Venue, exchange: Exchange, frames: Sequence[bytes], position: int) -> None:
     """Run a slice of the tape with one frame lost; the exchange is as it was before the slice."""
-    here = Exchange(exchange.instruments)
-    here.books = {symbol: (dict(bids), dict(asks)) for symbol, (bids, asks) in exchange.books.items()}
-    here.last = dict(exchange.last)
+    here = exchange.copy()
     desk = Desk(venue, here, SECOND)
     desk.tell(control.opened(1, "public", desk.streams))
     # The one that the lost frame belongs to must speak again before the slice ends.
