@@ -13,7 +13,9 @@ from typing import Any, Final, Protocol, cast
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event, State
+from websockets.uri import parse_uri
 
+from ingest.arrival import ArrivalSocket, connect_to
 from ingest.venues import Limits
 
 #: How long the opening and the closing handshake may take, s.
@@ -25,8 +27,8 @@ CONTENT: Final = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 class Hearer(Protocol):
     """Who is told what a socket does, in its callbacks and in order: opened, frames, lost."""
 
-    def read(self) -> int:
-        """Stamp a read of the socket."""
+    def read(self, arrived: int) -> int:
+        """Stamp a read of the socket; `arrived` is the kernel's time of its newest bytes, 0 where it has none."""
         ...
 
     def follow(self) -> int:
@@ -49,9 +51,9 @@ class Hearer(Protocol):
 class Listener(ClientConnection):
     """A client connection that stamps at the read and queues nothing."""
 
-    def __init__(self, hearer: Hearer, *arguments: Any, **options: Any) -> None:
+    def __init__(self, hearer: Hearer, arrivals: ArrivalSocket | None, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._hearer = hearer
+        self._hearer, self._arrivals = hearer, arrivals
         self._fresh = False
         self._received = 0
         self._parts: list[bytes] = []
@@ -59,7 +61,7 @@ class Listener(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """Stamp, then parse."""
-        self._received = self._hearer.read()
+        self._received = self._hearer.read(self._arrivals.arrived if self._arrivals is not None else 0)
         self._fresh = True
         super().data_received(data)
 
@@ -106,10 +108,15 @@ class Dial(connect):
 
 
 async def dial(url: str, limits: Limits, hearer: Hearer, proxy: str | None) -> Listener:
-    """Open one websocket; its frames go to the hearer from the handshake on."""
-    factory: Callable[..., Listener] = partial(Listener, hearer)
+    """Open one websocket; its frames go to the hearer from the handshake on. The environment names no proxy."""
+    place = parse_uri(url)
+    async with asyncio.timeout(OPEN_TIMEOUT):
+        # Behind a proxy the kernel's times would be the proxy's.
+        arrivals = await connect_to(place.host, place.port) if proxy is None else None
+    factory: Callable[..., Listener] = partial(Listener, hearer, arrivals)
     connection = await Dial(
         url,
+        sock=arrivals,
         create_connection=cast(type[ClientConnection], factory),
         compression=None,
         proxy=proxy,

@@ -31,6 +31,11 @@ from ingest.venues import SECOND, Stream, Venue
 
 #: Lines that the intake is given at once.
 CHUNK: Final = 256
+#: A burst is this many lines less than so many ns apart; its rows wait for a lull of so many s, so many ns at most.
+DENSE: Final = 16
+SPARSE: Final = 100_000
+LULL: Final = 0.001
+BURST: Final = 150_000_000
 #: Seconds between two looks at the streams; lines that one look may write; seconds between two lines of the log.
 TICK: Final = 0.1
 MOST_LINES: Final = 1000
@@ -150,9 +155,9 @@ class Feed:
 
     # The queue, as links see it
 
-    def now(self, room: int = ROOM) -> int:
+    def now(self, room: int = ROOM, arrived: int = 0) -> int:
         """Stamp; put a `clock` line first where the clocks have moved."""
-        received = self._stamp.take(room)
+        received = self._stamp.take(room, arrived)
         if abs(self._stamp.offset - self._told) > TOLERANCE:
             self._told = self._stamp.offset
             # The free nanosecond that is farthest from any use.
@@ -187,6 +192,7 @@ class Feed:
         with ThreadPoolExecutor(1, thread_name_prefix=f"feed-{self.venue.name}") as thread:
             while True:
                 await self._ready.wait()
+                await self._lull()
                 lines = [self._lines.popleft() for _ in range(min(CHUNK, len(self._lines)))]
                 if not lines and self._ending:
                     return
@@ -196,6 +202,17 @@ class Feed:
                 if not self._lines and not self._ending:
                     self._ready.clear()
                     self._rest_after(lines)
+
+    async def _lull(self) -> None:
+        """Let a burst arrive before its rows are made: two busy threads would take turns, and stamps would wait."""
+        while len(self._lines) >= DENSE and not self._ending:
+            newest = self._lines[-1][0]
+            if newest - self._lines[-DENSE][0] > DENSE * SPARSE or newest - self._lines[0][0] > BURST:
+                return
+            await asyncio.sleep(LULL)
+            # A loop that was held up reads before it wakes a sleeper: nothing new means that nothing is there.
+            if self._lines[-1][0] == newest:
+                return
 
     def _heed(self, outcome: Outcome, rest: Rest) -> None:
         for request in outcome.requests:

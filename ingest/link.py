@@ -26,8 +26,8 @@ ROOM: Final = 4
 class Queue(Protocol):
     """The feed's one queue and its clock."""
 
-    def now(self, room: int = ROOM) -> int:
-        """Stamp; puts a `clock` line first where one is due."""
+    def now(self, room: int = ROOM, arrived: int = 0) -> int:
+        """Stamp, with a time of arrival where there is one; puts a `clock` line first where one is due."""
         ...
 
     def follow(self) -> int:
@@ -76,10 +76,10 @@ class Link:
 
     # Told by the socket, in its callbacks
 
-    def read(self) -> int:
+    def read(self, arrived: int) -> int:
         """Stamp a read of the socket."""
         self._last = time.monotonic()
-        return self._queue.now()
+        return self._queue.now(ROOM, arrived)
 
     def follow(self) -> int:
         """Stamp one more frame of the same read."""

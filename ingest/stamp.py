@@ -12,6 +12,8 @@ from typing import Final
 
 #: A move of the offset by more than this many ns is worth a `clock` line.
 TOLERANCE: Final = 100_000
+#: An arrival that is said to be older than this many ns is no arrival, but a clock that was set.
+LONGEST: Final = 60_000_000_000
 
 
 class Stamp:
@@ -24,14 +26,17 @@ class Stamp:
     ) -> None:
         self._wall = wall
         self._monotonic = monotonic
-        #: The newest stamp handed out, and the monotonic clock at that instant.
+        #: The newest stamp handed out, and the monotonic clock at the instant that it names.
         self.last = wall()
         self.monotonic = monotonic()
         #: Stamp minus monotonic clock at the newest stamp that was read from the clock.
         self.offset = self.last - self.monotonic
 
-    def take(self, room: int = 1) -> int:
-        """Read the clock: later than every stamp before, with `room` - 1 free nanoseconds just before it."""
+    def take(self, room: int = 1, arrived: int = 0) -> int:
+        """Read the clock: later than every stamp before, with `room` - 1 free nanoseconds just before it.
+
+        `arrived` is the wall clock a little earlier, at what is to be stamped (0: now).
+        """
         wall, monotonic = self._wall(), self._monotonic()
         if abs(wall - monotonic - self.offset) > TOLERANCE:
             # It moved, or this thread was put to sleep between the two readings.
@@ -39,10 +44,11 @@ class Stamp:
         slow = self.last + (monotonic - self.monotonic) // 2
         stamp = wall if wall >= slow else slow
         self.offset = stamp - monotonic
-        if stamp < self.last + room:
-            stamp = self.last + room
+        if wall - LONGEST < arrived < wall:
+            stamp -= wall - arrived
+        stamp = max(stamp, self.last + room)
         self.last = stamp
-        self.monotonic = monotonic
+        self.monotonic = stamp - self.offset
         return stamp
 
     def after(self, room: int = 1) -> int:

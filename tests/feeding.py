@@ -112,16 +112,16 @@ class Caught:
 
 
 @asynccontextmanager
-async def feeding(venue: Venue, symbols: Sequence[str], emulator: Emulator, **options: Any) -> AsyncIterator[Caught]:
-    """Run a feed on an emulator; nothing of it is left afterwards."""
+async def feeding(venue: Venue, symbols: Sequence[str], reach: Any, **options: Any) -> AsyncIterator[Caught]:
+    """Run a feed on an emulator, or whatever has a `rest_url` and a `socket_url`; nothing of it is left afterwards."""
     tape: Lines = []
     batches: list[Batch] = []
     settings: dict[str, Any] = {
         "stamp": Stamp(),
         "deliver": batches.extend,
         "record": lambda received, raw: tape.append((received, raw)),
-        "rest_url": emulator.rest_url,
-        "socket_url": emulator.socket_url,
+        "rest_url": reach.rest_url,
+        "socket_url": reach.socket_url,
     }
     feed = Feed(venue, symbols, **{**settings, **options})
     caught = Caught(feed, asyncio.create_task(feed.run()), tape, batches)
