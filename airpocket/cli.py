@@ -1,7 +1,7 @@
 """The command line: arguments in, an exit status out.
 
     0    done
-    1    a bug of ours, with a traceback
+    1    whoever read our output has gone; or, with a traceback, a bug of ours
     2    usage: an unknown verb or option
     3    configuration: a name, a number or a combination that cannot be
     4    the broker was not reached, or something did not arrive
@@ -11,7 +11,6 @@
 Importing this file loads typer alone, so that help answers at once.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -89,10 +88,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if ours is None:
             raise
         return report(ours, "--debug" in given)
-    except BrokenPipeError:
-        # Whoever read our output has gone: `airpocket tail depth | head`. The interpreter must not complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     return 0

@@ -105,20 +105,20 @@ def cast(play: Play, broker: BrokerConfig, stop: Event) -> Iterator[list[Child]]
     book = Child("book", stage.warm_book, config)
     try:
         ensure(broker)
-        wait((book,), stop)
-        engine.pipe.send("the book is compiled")
-        wait((engine, feed), stop)
-        venue.pipe.send("begin")
+        wait((book,), venue, stop)
+        engine.tell("the book is compiled")
+        wait((engine, feed), venue, stop)
+        venue.tell("begin")
         if not stop.is_set():
-            feed.pipe.send(venue.ask(STARTING))
+            feed.tell(venue.ask(STARTING))
         yield [feed, engine, venue]
     finally:
         for child in (feed, engine, venue, book):
             child.end(ENDING)
 
 
-def wait(children: Sequence[Child], stop: Event) -> None:
-    """Wait until every child is ready, saying what takes so long."""
+def wait(children: Sequence[Child], venue: Child, stop: Event) -> None:
+    """Wait until every child is ready, saying what takes so long; a tape that cannot be played ends it."""
     from airpocket.commands.options import say
 
     began, told = time.monotonic(), False
@@ -126,6 +126,7 @@ def wait(children: Sequence[Child], stop: Event) -> None:
     while waiting and not stop.is_set():
         if waiting[0].pipe.poll(0.05):
             waiting.pop(0).ask(0)
+        venue.check()
         passed = time.monotonic() - began
         if passed > PATIENCE and not told:
             say("compiling, once on this machine: half a minute or less")

@@ -40,8 +40,9 @@ from ingest.venues import Venue, load
 from sinks.topic import TopicSink
 
 SECOND: Final = 1_000_000_000
-#: Market time that is generated at most before it begins again.
+#: Market time that is generated before it begins again, where an end is asked for (at most) and where none is.
 LONGEST: Final = 600 * SECOND
+ENDLESS: Final = 120 * SECOND
 #: From generating a market to the feed's first frame, about, ns: its exchange stamps should then be of that moment.
 LEAD: Final = SECOND * 7 // 10
 
@@ -92,6 +93,13 @@ class Child:
         if isinstance(said, AirpocketError):
             raise said
         return said
+
+    def tell(self, what: Any) -> None:
+        """Say something to the child; raises what stopped it where it has."""
+        try:
+            self.pipe.send(what)
+        except BrokenPipeError:
+            self.ask(0)
 
     def check(self) -> None:
         """Raise if the child has stopped."""
@@ -153,10 +161,16 @@ def play(pipe: Connection, wanted: Play) -> None:
 Scene = tuple[Venue, list[tuple[int, bytes]], list[Instrument]]
 
 
+def length(wanted: Play) -> int:
+    """Say how much of a market or tape is needed, ns."""
+    if not wanted.seconds:
+        return ENDLESS
+    return min(int((wanted.seconds * wanted.speed + 10) * SECOND), LONGEST)
+
+
 def _from_market(wanted: Play) -> Scene:
     start = time.time_ns() + LEAD
-    length = min(int((wanted.seconds * wanted.speed + 10) * SECOND) if wanted.seconds else LONGEST, LONGEST)
-    lines = list(takewhile(lambda line: line[0] < start + length, tape(wanted.seed, start)))
+    lines = list(takewhile(lambda line: line[0] < start + length(wanted), tape(wanted.seed, start)))
     instruments = [character.instrument for character in CHARACTERS]
     return load(instruments[0].venue), lines, instruments
 
@@ -174,8 +188,7 @@ def _from_tape(wanted: Play) -> Scene:
     instruments = list(session.instruments.values())
     if not instruments:
         raise BadConfig(f"{wanted.tape} says nothing of its instruments in its first {len(head)} lines")
-    length = (wanted.seconds * wanted.speed + 10) * SECOND if wanted.seconds else LONGEST
-    lines = head + list(takewhile(lambda line: line[0] < head[0][0] + length, source))
+    lines = head + list(takewhile(lambda line: line[0] < head[0][0] + length(wanted), source))
     return load(instruments[0].venue), lines, instruments
 
 
