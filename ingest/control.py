@@ -1,18 +1,23 @@
 """Our own lines on a tape: what the feed knows and no frame says. One JSON object each, `airpocket` its first key."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Final
 
 import orjson
+
+from engine.instrument import Instrument
 
 #: How every control line begins; a venue's frame that begins so is refused, or it could speak for the feed.
 MARK: Final = b'{"airpocket":'
 VERSION: Final = 1
 
 
-def start(venue: str, symbols: Sequence[str], monotonic: int) -> bytes:
-    """Open a tape, and every rotated part of it."""
-    return _line("start", venue=venue, symbols=list(symbols), monotonic=monotonic, version=VERSION)
+def start(venue: str, symbols: Sequence[str], monotonic: int, instruments: Iterable[Instrument] = ()) -> bytes:
+    """Open a tape, and every rotated part of it; with the instruments, where they are known, a part stands alone."""
+    fields = {"venue": venue, "symbols": list(symbols), "monotonic": monotonic, "version": VERSION}
+    known = [asdict(instrument) for instrument in instruments]
+    return _line("start", **fields, **({"instruments": known} if known else {}))
 
 
 def clock(monotonic: int) -> bytes:

@@ -103,7 +103,8 @@ class Feed:
 
     def header(self, received: int) -> bytes:
         """Give the line that opens a tape, or a further part of one, at a stamp."""
-        return control.start(self.venue.name, self.symbols, received - self._intake.offset)
+        instruments = self.session.instruments.values()
+        return control.start(self.venue.name, self.symbols, received - self._intake.offset, instruments)
 
     async def run(self) -> None:
         """Feed until cancelled. Raises Undelivered, and BadConfig where the venue does not know a symbol."""

@@ -41,10 +41,10 @@ class Freshness:
         return lanes
 
     def open(self, connection: int, names: Iterable[str], now: int) -> list[Lane]:
-        """Note a connection's streams and return those that it did not carry before."""
+        """Let a connection, new or not, carry further streams; return those that it did not carry before."""
         self._live.add(connection)
-        new = [name for name in names if name in self._lanes and self._lanes[name].connection != connection]
-        return self.switch(connection, new, now)
+        carried = {lane.stream.name for lane in self._lanes.values() if lane.connection == connection}
+        return self.switch(connection, (name for name in names if name not in carried), now)
 
     def switch(self, connection: int, names: Iterable[str], now: int) -> list[Lane]:
         """Let a connection carry streams from now on, whoever did; names that are not ours are passed over."""

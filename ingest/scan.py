@@ -1,6 +1,6 @@
 """Depth texts in, LEVEL rows and ids out: one pass of machine code over the raw bytes, no JSON tree in between.
 
-The kernel understands exactly what Binance sends: the diff frame `{"stream":"...","data":{...}}` or its bare inner
+The kernel understands exactly two texts: the diff frame `{"stream":"...","data":{...}}` or its bare inner
 object, and the REST snapshot `{"lastUpdateId":1,"bids":[...],"asks":[...]}`, whose ten thousand levels would hold up
 Python for 20 ms. Keys in any order, blanks where JSON allows them, unknown keys with plain strings, whole numbers,
 true, false or null. On anything else it refuses, and the caller takes the slow path (orjson and `ingest.decimals`),

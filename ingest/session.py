@@ -13,11 +13,11 @@ import orjson
 
 from engine.errors import BadConfig, BadFrame, BadRecord
 from engine.instrument import Instrument
-from engine.schema import Batch, Channel, Kind, Status
+from engine.schema import Batch, Channel, Contract, Kind, Status
 from ingest.control import MARK, VERSION
 from ingest.freshness import Freshness, Lane
 from ingest.track import Request, Track, backoff
-from ingest.venues import SECOND, Decoder, Stream, Venue, load, names
+from ingest.venues import SECOND, Decoded, Decoder, Stream, Venue, load, names
 
 __all__ = ["Request", "Session", "open_session"]
 
@@ -66,7 +66,10 @@ class Session:
             self._ask_instruments(0)
 
     def receive(self, received: int, raw: bytes) -> list[Batch]:
-        """Take one line, return what it says. Raises BadFrame, nothing then having changed but the counts."""
+        """Take one line, return what it says. Raises BadFrame, nothing then having changed but the counts.
+
+        A body that is refused should be followed by its line with a null body: so it is asked for again.
+        """
         out: list[Batch] = []
         if raw.startswith(MARK):
             self._control(received, raw, out)
@@ -129,7 +132,7 @@ class Session:
             return
         try:
             handle(received, line, body[:-1], out)
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BadRecord(f"a control line lacks what it must say: {raw[:80]!r}") from error
 
     def _start(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
@@ -138,6 +141,10 @@ class Session:
         if line["venue"] != self._venue.name:
             raise BadRecord(f"the tape is of venue {line['venue']!r}, the session of {self._venue.name!r}")
         self._clock(received, line, body, out)
+        if self._decoder is None and line.get("instruments"):
+            # A later part of a tape: what the session had learned before it.
+            known = [Instrument(**{**each, "contract": Contract(each["contract"])}) for each in line["instruments"]]
+            self._equip(received, known, out)
 
     def _clock(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
         self._offset = line["monotonic"] - received
@@ -184,31 +191,25 @@ class Session:
         elif not answered:
             self.counts[f"failed_{what}"] += 1
         else:
-            self._take_body(received, symbol, body, out)
+            decoded = self._read_body(symbol, Channel.OPEN_INTEREST, body)
+            self._tracks[symbol].take(decoded, received, self._monotonic(received), out)
 
     def _take_depth(self, received: int, symbol: str, epoch: int, failure: int, body: bytes, out: list[Batch]) -> None:
-        assert self._decoder is not None
         track = self._tracks[symbol]
         if failure or body == b"null":
             track.failed(epoch, failure, received)
             return
-        try:
-            (decoded,) = self._decoder.body(symbol, Channel.DEPTH, body)
-        except BadFrame as refusal:
-            self.counts[f"refused:{refusal.reason}"] += 1
-            track.failed(epoch, 0, received)
-            raise
+        decoded = self._read_body(symbol, Channel.DEPTH, body)
         track.snapshot(epoch, decoded, received, self._monotonic(received), out)
 
-    def _take_body(self, received: int, symbol: str, body: bytes, out: list[Batch]) -> None:
+    def _read_body(self, symbol: str, channel: Channel, body: bytes) -> Decoded:
         assert self._decoder is not None
         try:
-            found = self._decoder.body(symbol, Channel.OPEN_INTEREST, body)
+            (decoded,) = self._decoder.body(symbol, channel, body)
         except BadFrame as refusal:
             self.counts[f"refused:{refusal.reason}"] += 1
             raise
-        for decoded in found:
-            self._tracks[symbol].take(decoded, received, self._monotonic(received), out)
+        return decoded
 
     def _take_bare_body(self, received: int, raw: bytes, out: list[Batch]) -> bool:
         """Take a foreign tape's line as a depth body of its only symbol; say whether it is one."""
@@ -232,7 +233,6 @@ class Session:
             instruments = self._venue.parse_instruments(body, self._symbols)
         except BadFrame as refusal:
             self.counts[f"refused:{refusal.reason}"] += 1
-            self._ask_instruments(received)
             raise
         self._equip(received, instruments, out)
 

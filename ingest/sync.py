@@ -4,19 +4,16 @@ A message covers the ids (previous, last]; its sizes are absolute, so it may be 
 before it, even where it repeats what is known. A venue states `previous` ("previous") or numbers its ids without
 holes, so that previous is first - 1 ("consecutive").
 
-Binance spot, "How to manage a local order book correctly" (2025-11-12), consecutive:
-  1. Buffer the events of the diff stream; note U of the first.            `diff` in BUFFERING: HELD
-  2. Get a depth snapshot.                                                   the caller, once a diff is held
-  3. If its lastUpdateId is < that U, get another.                           `snapshot`: REFETCH
-  4. Discard buffered events with u <= lastUpdateId.
-     Now the first must have lastUpdateId within its [U; u].
-  5. The book is the snapshot; its id is lastUpdateId.                       `snapshot`: BRIDGED
-  6. Each event: u < local id: ignore. U > local id + 1: start again.        `diff` in SYNCED: OLD, Gap
-     Otherwise apply, local id := u.                                         APPLY
-Binance USD-M, "How to manage a local order book correctly", previous:
-  4. Drop any event where u is < lastUpdateId in the snapshot.
-  5. The first processed event should have U <= lastUpdateId and u >= lastUpdateId.
-  6. Each new event's pu should be equal to the previous event's u, otherwise start again from step 3.
+The rule, as the venues publish it (each venue's file has its own wording of these steps):
+  1. Hold the diffs as they come.                                       `diff` in BUFFERING: HELD
+  2. Get a snapshot once the first is held.                             the caller, when `waiting`
+  3. If it is older than the first held diff, get another.              `snapshot`: REFETCH
+  4. Drop held diffs that it knows (last <= its id); the first that
+     is left must cover its id: previous <= id < last.
+  5. The book is the snapshot, its id the book's.                       `snapshot`: BRIDGED
+  6. Each diff after that: last <= the book's id: known, ignore it.     `diff` in SYNCED: OLD
+     previous > the book's id: some are missing, start over.            Gap
+     Otherwise apply it; the book's id is its last.                     APPLY
 
 A snapshot newer than every held diff is kept, and the next diff decides: until then nothing proves that the chain goes
 on from it. Diffs are held within a bound; beyond it all are dropped and a new epoch begins. Every entry to BUFFERING is

@@ -123,6 +123,9 @@ class Track:
         channel = decoded.channel
         lane = None if channel is None else self._lanes[channel]
         connection = 0
+        if channel is None:
+            # Of no stream: the venue speaks of the connection, which the frame does not name.
+            connection = self._connection()
         if lane is not None:
             lane.last = received
             lane.stale = False
@@ -273,6 +276,7 @@ class Track:
         if connection:
             _CONNECTION(message, _AT_CONNECTION, connection & 0xFFFF)
         parts = dict(_EMPTY)
-        if kind:
-            parts[_PARTS[kind]] = rows
+        part = _PARTS.get(kind)
+        if part is not None:
+            parts[part] = rows
         out.append(Batch(instrument=self._key, asset=self.instrument.asset, messages=message, **parts))

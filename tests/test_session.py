@@ -405,14 +405,16 @@ def test_a_failed_snapshot_is_asked_for_again_after_growing_waits() -> None:
     assert Kind.SNAPSHOT in kinds(session.receive(now + 200 * SECOND, depth_body(15, 1)))
 
 
-def test_a_spoilt_snapshot_is_refused_and_asked_for_again() -> None:
+def test_a_spoilt_snapshot_is_refused_and_asked_for_again_once_that_is_told() -> None:
     session = opened()
     session.receive(2, diff(10, 20))
     session.take_requests()
     with pytest.raises(BadFrame, match="bad_type"):
         session.receive(3, control.body("depth", "BTCUSDT", 1, 200, b'{"lastUpdateId":5}'))
-    assert [r.what for r in session.take_requests()] == ["depth"]
     assert session.counts["refused:bad_type"] == 1
+    assert session.take_requests() == []
+    assert session.receive(4, control.body("depth", "BTCUSDT", 1, 200, None)) == []
+    assert [(r.what, r.epoch, r.after) for r in session.take_requests()] == [("depth", 1, 4 + SECOND // 5)]
 
 
 def test_a_lost_connection_is_said_and_its_books_start_over() -> None:
@@ -449,6 +451,41 @@ def test_the_same_opening_again_changes_nothing() -> None:
     session = opened()
     names = [s.name for s in FUTURES.streams(["BTCUSDT"]) if s.socket == "public"]
     assert session.receive(2, control.opened(7, "public", names)) == []
+
+
+def test_a_connection_may_take_over_with_a_hole() -> None:
+    session = opened()
+    session.receive(2, diff(10, 20))
+    session.receive(3, depth_body(15, 1))
+    session.receive(4, control.opened(8, "public", []))
+    assert Kind.RESYNC in kinds(session.receive(5, control.closed(7, 1006, "")))
+    assert kinds(session.receive(6, control.opened(8, "public", [DEPTH]))) == [Kind.STATUS]
+    assert session.receive(7, diff(40, 50)) == []
+    epoch = session.receive(8, depth_body(45, 2))
+    assert {int(b.messages[0]["connection"]) for b in epoch} == {8}
+    assert [s.name for s in session.silent(60 * SECOND)] == []
+    assert session.overdue(60 * SECOND) != []
+
+
+def test_maintenance_names_the_connection_that_will_end() -> None:
+    session = opened()
+    (batch,) = session.receive(2, b'{"e":"serverShutdown","E":5}')
+    row = batch.messages[0]
+    assert (row["kind"], row["status"], row["connection"]) == (Kind.STATUS, Status.MAINTENANCE, 7)
+
+
+def test_a_later_part_of_a_tape_stands_alone() -> None:
+    header = control.start("binance_usdm", ["BTCUSDT"], 500, [instrument()])
+    session = open_session([(1, header)], None)
+    session.receive(1, header)
+    assert session.instruments == {"BTCUSDT": instrument()}
+    assert kinds(session.receive(2, diff(10, 20))) == [Kind.RESYNC]
+    changed = header.replace(b'"tick":10', b'"tick":1')
+    assert changed != header
+    assert session.receive(3, changed) == []
+    assert session.instruments == {"BTCUSDT": instrument()}
+    with pytest.raises(BadRecord):
+        open_session([(1, header)], None).receive(1, header.replace(b'"contract":2', b'"contract":9'))
 
 
 def test_a_later_part_of_a_tape_finds_its_book_with_the_next_snapshot() -> None:

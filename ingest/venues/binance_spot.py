@@ -1,4 +1,15 @@
-"""Binance spot. One socket carries everything; the venue announces the end of a connection with `serverShutdown`."""
+"""Binance spot. One socket carries everything; the venue announces the end of a connection with `serverShutdown`.
+
+"How to manage a local order book correctly", as corrected on 2025-11-12 (binance-spot-api-docs, web-socket-streams.md):
+  1. Open a connection; buffer the events; note the U of the first one.
+  2. Get a depth snapshot, limit=5000.
+  3. If the snapshot's lastUpdateId is strictly less than that U, go back to step 2.
+  4. In the buffer, discard any event where u is <= lastUpdateId. The first one should now have lastUpdateId within its
+     [U;u] range. (The ids are consecutive, so U = lastUpdateId + 1 is as good.)
+  5. Set the local book to the snapshot; its update id is lastUpdateId.
+  6. Apply the buffered events and all that follow: if u is < the local id, ignore it; if U is > the local id + 1,
+     something was missed: start again. Otherwise apply it and set the local id to u.
+"""
 
 from collections.abc import Sequence
 from functools import partial

@@ -3,6 +3,14 @@
 The websocket is routed since 2026-04-23: `/public` carries depth, bookTicker and trade, `/market` the mark price and
 liquidations. A stream asked for on the wrong route is acknowledged and never speaks. Of the two trade streams only
 `trade` is subscribed, so that no trade counts twice.
+
+"How to manage a local order book correctly" (USD-M documentation):
+  1. Open a stream. 2. Buffer the events. 3. Get a depth snapshot, limit=1000.
+  4. Drop any event where u is < lastUpdateId in the snapshot.
+  5. The first processed event should have U <= lastUpdateId and u >= lastUpdateId.
+  6. While listening, each new event's pu should be equal to the previous event's u, otherwise start again from step 3.
+U is not the previous u + 1 here (true of a fortieth of recorded transitions), so `pu` alone is the chain; by it step 5
+also holds where pu <= lastUpdateId < U.
 """
 
 from collections.abc import Sequence
