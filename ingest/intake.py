@@ -69,6 +69,8 @@ class Intake:
         outcome = self._outcome = Outcome()
         for received, link, content in lines:
             if not isinstance(content, bytes):
+                # A call may tell the consumer that everything up to here has been delivered.
+                self._hand_out()
                 made = content(received)
                 for place, line in enumerate(made, received - len(made) + 1):
                     self._accept(place, line)
@@ -76,12 +78,15 @@ class Intake:
                 self._accept(received, content)
             elif self._passes(received, link, content):
                 self._accept(received, control.flat(content))
-        if self._batches:
-            batches, self._batches = self._batches, []
-            self._deliver(batches)
+        self._hand_out()
         outcome.requests = self.session.take_requests()
         self.instruments = self.instruments or self.session.instruments
         return outcome
+
+    def _hand_out(self) -> None:
+        if self._batches:
+            batches, self._batches = self._batches, []
+            self._deliver(batches)
 
     def watch(self, received: int) -> list[bytes]:
         """Look, at this place of the order, for streams that are silent or void."""
