@@ -12,7 +12,7 @@ shows, and never in the configuration file, which gets committed.
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -37,7 +37,7 @@ Parts: TypeAlias = tuple[str, ...]
 class VenueConfig:
     """What to take from one venue."""
 
-    symbols: tuple[str, ...]
+    symbols: tuple[str, ...] = ()
     #: Another base for every websocket of the venue: a proxy, a test server. Empty: the venue's own.
     socket_url: str = ""
     rest_url: str = ""
@@ -213,11 +213,8 @@ def _build(met: Mapping[Parts, tuple[Key, Any, str]], keys: Sequence[Key]) -> Co
     names = sorted({path[2] for path in met if path[:2] == ("ingest", "venues")})
     for key in keys:
         for path in [tuple(n if p == "*" else p for p in key.path) for n in names] if "*" in key.path else [key.path]:
-            if path in met:
-                continue
-            if key.default is MISSING:
-                raise BadConfig(f"{'.'.join(path)} is missing, allowed is {key.name} of the file or {variable(path)}")
-            origins.append((key, path, key.default, "default"))
+            if path not in met:
+                origins.append((key, path, key.default, "default"))
     values = {path: value for _, path, value, _ in origins}
 
     twins = {twin(key) for key in keys if key.secret}

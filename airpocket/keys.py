@@ -29,7 +29,6 @@ class Key:
 
     path: tuple[str, ...]
     kind: Any
-    #: MISSING where the operator must say.
     default: Any
     secret: bool
 
@@ -151,13 +150,8 @@ def schema(keys: Sequence[Key]) -> dict[str, Any]:
                 node = node["additionalProperties"]
             else:
                 node = node["properties"].setdefault(part, empty)
-        node["properties"][key.path[-1]] = _schema(key.kind) | (
-            {}
-            if key.default is MISSING
-            else {"default": list(key.default) if isinstance(key.default, tuple) else key.default}
-        )
-        if key.default is MISSING:
-            node.setdefault("required", []).append(key.path[-1])
+        default = list(key.default) if isinstance(key.default, tuple) else key.default
+        node["properties"][key.path[-1]] = _schema(key.kind) | {"default": default}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "airpocket", **root}
 
 

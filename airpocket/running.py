@@ -24,7 +24,6 @@ def log_to_stderr() -> None:
 def run_feeds(config: Config, *, publish: bool, seconds: float = 0.0) -> None:
     """Feed from every venue of the configuration: to the topic, to tapes, or both."""
     from airpocket.live import run_ingest
-    from ingest.venues import load
     from sinks.topic import TopicSink
 
     venues = config.ingest.venues
@@ -32,12 +31,21 @@ def run_feeds(config: Config, *, publish: bool, seconds: float = 0.0) -> None:
         raise BadConfig("no venue is named: give VENUE:SYMBOL,... or [ingest.venues.VENUE] in the configuration")
     if not publish and not config.record.dir:
         raise BadConfig("no folder is named for the tapes: give --tape-dir or record.dir in the configuration")
-    for name in venues:
-        load(name)
+    check_venues(config)
     sink = TopicSink(config.kafka, [MARKET]) if publish else None
     recorder = partial(make_recorder, config.record) if config.record.dir else None
     wanted = [(name, venue.symbols, overrides(venue)) for name, venue in venues.items()]
     asyncio.run(run_ingest(wanted, sink, recorder, seconds=seconds))
+
+
+def check_venues(config: Config) -> None:
+    """Refuse a venue that does not exist, and one of which nothing is wanted."""
+    from ingest.venues import load
+
+    for name, venue in config.ingest.venues.items():
+        load(name)
+        if not venue.symbols:
+            raise BadConfig(f"ingest.venues.{name}.symbols is empty, allowed is one symbol at least")
 
 
 def overrides(venue: VenueConfig) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from airpocket.config import Config, WorkerSection, known_keys, load
 from airpocket.keys import MASK, schema
+from airpocket.running import check_venues
 from airpocket.worker import WorkerConfig
 from engine.errors import BadConfig
 
@@ -75,7 +76,6 @@ def test_feeds_replace_the_venues_of_the_file_and_keep_their_addresses(tmp_path:
         ("[engine]\nbands = [10, 5]", r"\[engine\] bands are \(10, 5\)"),
         ("[kafka]\ntimeout = nan", r"kafka.timeout is nan .*allowed are numbers"),
         ("[record]\ncompression = 'rar'", r"record.compression is 'rar' .*allowed are gzip, zstd"),
-        ("[ingest.venues.binance_usdm]\nrest_url = 'x'", r"ingest.venues.binance_usdm.symbols is missing"),
         ("[engine\n", "is not TOML"),
     ],
 )
@@ -126,6 +126,14 @@ def test_a_login_inside_a_proxy_url_is_masked() -> None:
     assert origin(config, "ingest.venues.binance_usdm.proxy")[0] == f"http://{MASK}@proxy:3128"
 
 
+def test_a_venue_must_exist_and_have_symbols() -> None:
+    with pytest.raises(BadConfig, match=r"unknown venue 'binance_usdn'.*did you mean binance_usdm"):
+        check_venues(load(None, {}, feeds=["binance_usdn:BTCUSDT"]))
+    with pytest.raises(BadConfig, match=r"ingest.venues.binance_usdm.symbols is empty"):
+        check_venues(load(None, {"AIRPOCKET__INGEST__VENUES__BINANCE_USDM__REST_URL": "http://127.0.0.1"}))
+    check_venues(load(None, {}, feeds=["binance_usdm:BTCUSDT"]))
+
+
 def test_the_schema_takes_what_we_take_and_refuses_what_we_refuse() -> None:
     described = schema(known_keys())
     jsonschema.Draft202012Validator.check_schema(described)
@@ -135,7 +143,7 @@ def test_the_schema_takes_what_we_take_and_refuses_what_we_refuse() -> None:
         {"engine": {"band": [5]}},
         {"engine": {"bands": ["5"]}},
         {"record": {"compression": "rar"}},
-        {"ingest": {"venues": {"x": {}}}},
+        {"ingest": {"venues": {"x": {"symbols": "A"}}}},
         {"kafka": {"password": "x"}},
     ]
     for wrong in refused:

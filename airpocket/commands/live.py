@@ -23,7 +23,8 @@ def demo(
     Example:
       airpocket demo --seed 7 --seconds 60
     """
-    from airpocket.demo import Play, run
+    from airpocket.demo import run
+    from airpocket.stage import Play
 
     run(Play(tape=tape, venue=venue, seed=seed, speed=speed, seconds=seconds), json=json)
 

@@ -32,11 +32,10 @@ def validate(file: File = None) -> None:
     Example:
       airpocket config validate --config airpocket.toml
     """
-    from ingest.venues import load
+    from airpocket.running import check_venues
 
     config = configuration(file)
-    for venue in config.ingest.venues:
-        load(venue)
+    check_venues(config)
     say(f"the configuration is right; engine {config.engine.digest()}")
 
 
