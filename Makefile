@@ -34,7 +34,7 @@ fmt: $(VENV)/.dev  ## format and sort imports
 	$(RUN)/ruff check --fix .
 
 kafka: $(VENV)/.demo  ## run Apache Kafka on loopback (needs JDK 17+ and Maven)
-	$(RUN)/python -m airpocket.broker apache
+	$(RUN)/python -m airpocket.apache
 
 lock:  ## resolve the dependencies anew (needs uv)
 	$(LOCK) --extra dev --output-file requirements/dev.lock
