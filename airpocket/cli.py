@@ -64,12 +64,10 @@ def version(json: Json = False) -> None:
     Example:
       airpocket version --json
     """
-    from platform import python_version
-
     from airpocket import version as installed
     from engine.config import ENGINE_VERSION
 
-    versions = {"airpocket": installed(), "engine": ENGINE_VERSION, "python": python_version()}
+    versions = {"airpocket": installed(), "engine": ENGINE_VERSION, "python": sys.version.split()[0]}
     if json:
         emit(versions)
     else:

@@ -105,9 +105,7 @@ def cast(play: Play, broker: BrokerConfig, stop: Event) -> Iterator[list[Child]]
     book = Child("book", stage.warm_book, config)
     try:
         ensure(broker)
-        wait((book,), venue, stop)
-        engine.tell("the book is compiled")
-        wait((engine, feed), venue, stop)
+        wait((book, engine, feed), venue, stop)
         venue.tell("begin")
         if not stop.is_set():
             feed.tell(venue.ask(STARTING))
@@ -126,6 +124,9 @@ def wait(children: Sequence[Child], venue: Child, stop: Event) -> None:
     while waiting and not stop.is_set():
         if waiting[0].pipe.poll(0.05):
             waiting.pop(0).ask(0)
+            # Whoever is next may have waited for what this one compiled.
+            if waiting:
+                waiting[0].tell("go on")
         venue.check()
         passed = time.monotonic() - began
         if passed > PATIENCE and not told:

@@ -4,6 +4,7 @@ The exit status is that of the first layer that fails: 3 where this machine or t
 broker or a venue cannot be reached.
 """
 
+import importlib
 import os
 import shutil
 import socket
@@ -83,9 +84,10 @@ def packages() -> Check:
 
 def numba_cache() -> Check:
     """Check that compiled kernels can be kept, and that nobody else can plant one: numba unpickles what it finds."""
-    import engine
+    import numba
 
-    folder = Path(os.environ.get("NUMBA_CACHE_DIR") or Path(str(engine.__file__)).parent / "__pycache__")
+    importlib.import_module("engine.kernel")
+    folder = Path(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):

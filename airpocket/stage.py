@@ -195,6 +195,7 @@ def _from_tape(wanted: Play) -> Scene:
 def feed(pipe: Connection, broker: BrokerConfig) -> None:
     """Be the ingest process: compile the scanner while others prepare, then feed from where the venue is."""
     _warm_decoder()
+    pipe.recv()
     pipe.send("warm")
     address: Address = pipe.recv()
     settings = {"socket_url": address.socket_url, "rest_url": address.rest_url, "channels": address.channels}

@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from time import time
 
+import numba
 import pytest
 
 from airpocket.broker import embedded, free_port
@@ -109,7 +110,7 @@ def test_a_broker_without_topics_is_told_how_to_make_them() -> None:
 
 
 def test_a_cache_that_anybody_may_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     assert numba_cache().ok
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache").chmod(0o777)
