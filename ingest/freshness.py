@@ -58,9 +58,11 @@ class Freshness:
 
         A tape's later part does not say who carried what when it began: such streams go with any unknown connection.
         """
-        carrier = connection if connection in self._live else 0
+        if connection in self._live:
+            lanes = [lane for lane in self._lanes.values() if lane.connection == connection]
+        else:
+            lanes = [lane for lane in self._lanes.values() if not lane.opened and lane.last]
         self._live.discard(connection)
-        lanes = [lane for lane in self._lanes.values() if lane.connection == carrier and (carrier or lane.last)]
         for lane in lanes:
             lane.connection = 0
         return lanes

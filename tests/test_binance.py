@@ -1,11 +1,14 @@
 """Binance's frames, channel by channel, and what is refused of them."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
@@ -294,6 +297,38 @@ def test_a_snapshot_that_repeats_a_price_or_holds_nothing_there_is_refused(level
         USDM.decoder({"BTCUSDT": instrument()}).body("BTCUSDT", Channel.DEPTH, orjson.dumps(body))
 
 
+odd: st.SearchStrategy[Any] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.sampled_from(["", "0", "-1", "NaN", "1e5", "9" * 40, "BUY", "BTCUSDT", "٣", "MARKET"])
+    | st.lists(st.sampled_from(["1.00", 1, None, []]), max_size=3)
+    | st.just({"s": "BTCUSDT"})
+)
+
+
+@given(
+    st.sampled_from([TRADE, TOUCH, AGGREGATE, MARK, LIQUIDATION, ORDER, DEPTH, {"e": "serverShutdown", "E": 5}]),
+    st.dictionaries(
+        st.sampled_from([*"eEsSTUuptqmXbBaAroiPfl", "pu", "ap", "id", "result", "stream", "data"]), odd, max_size=3
+    ),
+    st.sampled_from([None, "btcusdt@trade", "btcusdt@depth@0ms", "btcusdt@bookTicker", "btcusdt@forceOrder"]),
+    st.sampled_from([USDM, SPOT]),
+)
+@settings(max_examples=800, deadline=None)
+def test_odd_fields_give_rows_or_a_named_refusal(
+    whole: dict[str, Any], changes: dict[str, Any], stream: str | None, venue: Venue
+) -> None:
+    decoder = venue.decoder({"BTCUSDT": instrument()})
+    content = {**whole, **changes}
+    raw = orjson.dumps(content if stream is None else {"stream": stream, "data": content})
+    for read in (decoder.decode, lambda raw: decoder.body("BTCUSDT", Channel.DEPTH, raw)):
+        with contextlib.suppress(BadFrame):
+            for decoded in read(raw):
+                assert decoded.message["count"][0] == len(decoded.rows)
+
+
 SUPPORTED = {"agg_trade", "book_ticker", "depth_update", "liquidation", "mark_price", "trade"}
 
 
@@ -390,6 +425,8 @@ def test_a_tapes_frames_show_their_decimals() -> None:
     ]
     (known,) = USDM.infer_instruments(raws)
     assert (known.price_decimals, known.size_decimals, known.tick, known.lot) == (4, 1, 500, 15)
+    with pytest.raises(BadFrame, match="structure"):
+        USDM.infer_instruments([orjson.dumps({**DEPTH, "b": [["1.00", 5]]})])
     with pytest.raises(BadConfig, match="cannot tell"):
         USDM.infer_instruments([orjson.dumps({**DEPTH, "s": "BTCXYZ"})])
 

@@ -53,11 +53,11 @@ def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -
     for frame in frames:
         content = _content(frame)
         if "lastUpdateId" in content:
-            bodies.append(member(content, "bids", list) + member(content, "asks", list))
+            bodies.append(_pairs(content, "bids") + _pairs(content, "asks"))
         elif content.get("e") == "depthUpdate":
             if ("pu" in content) != (contract == Contract.LINEAR):
                 raise BadConfig(f"the tape's depth frames are not those of {venue}: 'pu' marks Binance futures")
-            diffs.setdefault(str(content.get("s")), []).extend(member(content, "b", list) + member(content, "a", list))
+            diffs.setdefault(str(content.get("s")), []).extend(_pairs(content, "b") + _pairs(content, "a"))
     if not diffs:
         raise BadConfig(f"no depth frame of {venue} among the tape's first {len(frames)} lines")
     if len(diffs) == 1 and bodies:
@@ -96,7 +96,7 @@ def _inferred(
     quote = next((each for each in QUOTES if symbol.endswith(each) and symbol != each), None)
     if quote is None:
         raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
-    sides = [[str(level[i]) for level in [*grid, *levels]] for i in (0, 1)]
+    sides = [[level[i] for level in [*grid, *levels]] for i in (0, 1)]
     floors = [max(map(_significant, side)) for side in sides]
     shown = [max(map(places, side)) for side in sides]
     price_decimals = _lower(sides[0], shown[0], floors[0], PRICE_END)
@@ -126,6 +126,15 @@ def _lower(texts: Iterable[str], decimals: int, floor: int, end: int) -> int:
 def _significant(text: str) -> int:
     """Count the decimals up to the last digit that is not zero."""
     return len(text.partition(".")[2].rstrip("0"))
+
+
+def _pairs(content: dict[str, Any], key: str) -> list[list[str]]:
+    """Return one side's levels as texts."""
+    pairs = member(content, key, list)
+    for pair in pairs:
+        if type(pair) is not list or [type(text) for text in pair] != [str, str]:
+            raise BadFrame("structure", f"a level is {str(pair)[:40]}, allowed is [price, size]")
+    return pairs
 
 
 def _content(frame: bytes) -> dict[str, Any]:
