@@ -66,9 +66,9 @@ def records(snapshot: Snapshot, partition: int, slot: int) -> list[Record]:
     ]
 
 
-def newest(source: TopicSource, partition: int) -> Iterator[tuple[Snapshot, int]]:
-    """Yield the whole snapshots of a partition with their slots, the newest first; reads no more than is asked for."""
-    begin, end = source.earliest(STATE, partition), source.end(STATE, partition)
+def newest(source: TopicSource, partition: int, bounds: tuple[int, int]) -> Iterator[tuple[Snapshot, int]]:
+    """Yield the whole snapshots between two offsets with their slots, the newest first; reads no more than needed."""
+    begin, end = bounds
     parts: dict[tuple[str, str], bytes] = {}
     commits: list[tuple[str, int, Any]] = []
     start, step = end, 4

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
@@ -32,6 +32,8 @@ log: Final = logging.getLogger("airpocket.worker")
 
 #: Seconds that delivering what is written may take once the process was told to stop.
 DRAIN: Final = 7.0
+#: Milliseconds that the broker may hold a fetch while recovering.
+JUMP: Final = 50
 
 
 class Stop(Protocol):
@@ -104,7 +106,7 @@ def run(
         sink = TopicSink(broker, (*OUTPUTS, STATE))
         try:
             _check(source, partitions)
-            owners = {partition: _own(source, partition, config, settings) for partition in partitions}
+            owners = _own(source, broker, partitions, config, settings)
             source.begin({(MARKET, partition): owner.shard.offset for partition, owner in owners.items()})
             _loop(source, sink, owners, stop, settings)
         finally:
@@ -123,19 +125,23 @@ def _warm(config: EngineConfig) -> float:
     return time.monotonic() - begun
 
 
-def _own(source: TopicSource, partition: int, config: EngineConfig, settings: WorkerConfig) -> _Owner:
-    begun = time.monotonic()
+def _own(
+    source: TopicSource, broker: BrokerConfig, partitions: Sequence[int], config: EngineConfig, settings: WorkerConfig
+) -> dict[int, _Owner]:
     if not settings.recovery:
-        return _Owner(Shard(partition, config, {}, source.earliest(MARKET, partition)), 0)
-    shard, slot = recover(source, partition, config, settings.retention_passed)
-    log.info(
-        "recovered partition=%d offset=%d outputs_reach=%d seconds=%.3f",
-        partition,
-        shard.offset,
-        shard.until,
-        time.monotonic() - begun,
-    )
-    return _Owner(shard, slot)
+        earliest = {partition: source.earliest(MARKET, partition) for partition in partitions}
+        return {partition: _Owner(Shard(partition, config, {}, offset), 0) for partition, offset in earliest.items()}
+    begun = time.monotonic()
+    # Every jump from one place to another waits until the broker lets go of the fetch before.
+    reader = TopicSource(replace(broker, fetch_wait=min(broker.fetch_wait, JUMP)))
+    try:
+        recovered = recover(reader, partitions, config, settings.retention_passed)
+    finally:
+        reader.close()
+    for partition, (shard, _) in recovered.items():
+        log.info("recovered partition=%d offset=%d outputs_reach=%d", partition, shard.offset, shard.until)
+    log.info("recovered seconds=%.3f", time.monotonic() - begun)
+    return {partition: _Owner(shard, slot) for partition, (shard, slot) in recovered.items()}
 
 
 def _check(source: TopicSource, partitions: Sequence[int]) -> None:

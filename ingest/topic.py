@@ -14,9 +14,10 @@ Where a log ends is taken from the fetches themselves: the embedded broker answe
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import (
@@ -32,6 +33,8 @@ from engine.broker import BrokerConfig, connect
 from engine.errors import BadConfig, BadRecord, Undelivered
 from engine.schema import Record
 
+#: A topic and one of its partitions.
+Place: TypeAlias = tuple[str, int]
 MILLISECOND: Final = 1_000_000
 #: What a market record's header calls the underlying asset.
 HEADER_ASSET: Final = "asset"
@@ -68,12 +71,15 @@ class TopicSource:
 
     def partitions(self, topic: str) -> list[int]:
         """List the partitions of a topic; raises BadConfig where it does not exist."""
-        found = sorted(self._consumer.partitions_for_topic(topic))
+        try:
+            found = sorted(self._consumer.partitions_for_topic(topic))
+        except KafkaError as error:
+            raise Undelivered(f"no broker at {self._broker.bootstrap} names the partitions of {topic}") from error
         if not found:
             raise BadConfig(f"topic {topic!r} is not on {self._broker.bootstrap}: run `airpocket topics ensure`")
         return found
 
-    def begin(self, positions: Mapping[tuple[str, int], int]) -> None:
+    def begin(self, positions: Mapping[Place, int]) -> None:
         """Read these partitions from these offsets, and no others."""
         self._next = {TopicPartition(*place): offset for place, offset in positions.items()}
         self._moved = dict.fromkeys(self._next, time.monotonic())
@@ -83,33 +89,59 @@ class TopicSource:
         """Return the offset that would be read next."""
         return self._next[TopicPartition(topic, partition)]
 
-    def earliest(self, topic: str, partition: int) -> int:
-        """Return the first offset that is retained."""
-        place = TopicPartition(topic, partition)
-        try:
-            offsets: dict[TopicPartition, int] = self._consumer.beginning_offsets([place], self._timeout)
-        except KafkaError as error:
-            raise Undelivered(f"where {topic}/{partition} begins is not known: {error}") from error
-        return offsets[place]
+    def bounds(self, places: Iterable[Place]) -> dict[Place, tuple[int, int]]:
+        """Return of each partition the first offset retained and that of the next record; forgets what `begin` said."""
+        wanted = [TopicPartition(*place) for place in places]
+        begins = self._ask(self._consumer.beginning_offsets, wanted)
+        # Too small on the embedded broker, never too large: the fetch that follows says it right.
+        ends = self._ask(self._consumer.end_offsets, wanted)
+        filled = {place: end - 1 for place, end in ends.items() if end > begins[place]}
+        self.begin({(place.topic, place.partition): offset for place, offset in filled.items()})
+        deadline = time.monotonic() + self._broker.timeout
+        while unknown := [place for place in filled if self._consumer.highwater(place) is None]:
+            self.poll(0.2)
+            if time.monotonic() > deadline:
+                raise Undelivered(f"where {unknown} end is not known after {self._broker.timeout:g} s")
+        ends |= {place: max(ends[place], self._consumer.highwater(place)) for place in filled}
+        return {(place.topic, place.partition): (begins[place], ends[place]) for place in wanted}
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset of the next record to be written; forgets what `begin` said."""
+        return self.bounds([(topic, partition)])[topic, partition][1]
+
+    def earliest(self, topic: str, partition: int) -> int:
+        """Return the first offset that is retained."""
         place = TopicPartition(topic, partition)
-        begin = self.earliest(topic, partition)
-        try:
-            # Too small on the embedded broker, never too large.
-            at_least: int = self._consumer.end_offsets([place], self._timeout)[place]
-        except KafkaError as error:
-            raise Undelivered(f"where {topic}/{partition} ends is not known: {error}") from error
-        if at_least <= begin:
-            return at_least
-        self.begin({(topic, partition): at_least - 1})
+        return self._ask(self._consumer.beginning_offsets, [place])[place]
+
+    def last(self, bounds: Mapping[Place, tuple[int, int]]) -> dict[Place, Taken]:
+        """Return the last readable record of each partition within its bounds; none where there is none."""
+        filled = {place: end for place, (begin, end) in bounds.items() if end > begin}
+        found: dict[Place, Taken] = {}
+        self.begin({place: end - 1 for place, end in filled.items()})
         deadline = time.monotonic() + self._broker.timeout
-        while (end := self._consumer.highwater(place)) is None:
-            self.poll(0.5)
+        while [place for place, end in filled.items() if self.position(*place) < end]:
+            for taken in self.poll(0.2):
+                if taken.record is not None:
+                    found[taken.topic, taken.partition] = taken
+            self._pass_holes(self._next)
             if time.monotonic() > deadline:
-                raise Undelivered(f"where {topic}/{partition} ends is not known after {self._broker.timeout:g} s")
-        return max(int(end), at_least)
+                raise Undelivered(f"the ends of {list(filled)} cannot be read within {self._broker.timeout:g} s")
+        for place in filled.keys() - found.keys():
+            before = self._last_before(place, *bounds[place])
+            if before is not None:
+                found[place] = before
+        return found
+
+    def _last_before(self, place: Place, begin: int, end: int) -> Taken | None:
+        step, stop = 8, end - 1
+        while stop > begin:
+            start = max(begin, stop - step)
+            readable = [taken for taken in self.read(*place, start, stop) if taken.record is not None]
+            if readable:
+                return readable[-1]
+            step, stop = step * 8, start
+        return None
 
     def read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Taken]:
         """Yield what a partition holds from `start` up to but without `stop`; forgets what `begin` said.
@@ -122,7 +154,7 @@ class TopicSource:
         while self._next[place] < stop:
             before = self._next[place]
             yield from (taken for taken in self.poll(0.2) if taken.offset < stop)
-            self._pass_holes(place)
+            self._pass_holes([place])
             now = time.monotonic()
             if self._next[place] > before:
                 deadline = now + self._broker.timeout
@@ -151,11 +183,22 @@ class TopicSource:
 
     def close(self) -> None:
         """Release the broker."""
-        self._consumer.close(autocommit=False, timeout_ms=1000)
+        _release(self._consumer)
 
-    @property
-    def _timeout(self) -> int:
-        return int(self._broker.timeout * 1000)
+    def _ask(
+        self, where: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        deadline = time.monotonic() + self._broker.timeout
+        while True:
+            try:
+                return where(places, int(self._broker.timeout * 1000))
+            except KafkaError as error:
+                raise Undelivered(f"where {places} begin and end is not known: {error}") from error
+            except KeyError as error:
+                # The library drops partitions whose leader it has not learnt yet from the answer, then looks for them.
+                if time.monotonic() > deadline:
+                    raise Undelivered(f"no broker leads {error} within {self._broker.timeout:g} s") from error
+                time.sleep(0.02)
 
     def _open(self) -> Any:
         try:
@@ -172,7 +215,8 @@ class TopicSource:
                 enable_incremental_fetch_sessions=False,
                 fetch_max_wait_ms=self._broker.fetch_wait,
                 max_partition_fetch_bytes=8_000_000,
-                max_poll_records=5000,
+                # Few enough that who polls soon looks up again: to stop, to save, at the other partitions.
+                max_poll_records=500,
                 metrics_enabled=False,
             )
         except KafkaError as error:
@@ -189,7 +233,7 @@ class TopicSource:
             consumer = self._open()
         except Undelivered:
             return
-        self._consumer.close(autocommit=False, timeout_ms=1000)
+        _release(self._consumer)
         self._consumer = consumer
         self._assign(consumer)
         self.rebuilt += 1
@@ -238,15 +282,19 @@ class TopicSource:
     def _watch(self, now: float) -> None:
         quiet = [place for place, moved in self._moved.items() if now - moved > self._stall]
         self._moved |= dict.fromkeys(quiet, now)
-        for place in quiet:
-            self._pass_holes(place)
+        self._pass_holes(quiet)
         if any(self._reach(place) > self._next[place] for place in quiet):
             self._rebuild()
 
-    def _pass_holes(self, place: TopicPartition) -> None:
-        position = self._consumer.position(place, timeout_ms=1000)
-        if position is not None and position > self._next[place]:
-            self._next[place] = position
+    def _pass_holes(self, places: Iterable[TopicPartition]) -> None:
+        for place in list(places):
+            try:
+                position = self._consumer.position(place, timeout_ms=1000)
+            except KafkaError:
+                # The broker is away; the fetches will say so.
+                continue
+            if position is not None and position > self._next[place]:
+                self._next[place] = position
 
     def _reach(self, place: TopicPartition) -> int:
         """Return where the log ends as far as is known; what the broker says may be too small, never too large."""
@@ -265,26 +313,18 @@ def tail(
     """Yield a topic's records as they come, from now on or from the beginning, until `stop` says so."""
     source = TopicSource(broker)
     try:
-        places = [(topic, partition) for partition in source.partitions(topic)]
-        where: Callable[[str, int], int] = source.earliest if beginning else source.end
-        source.begin({place: where(*place) for place in places})
+        bounds = source.bounds([(topic, partition) for partition in source.partitions(topic)])
+        source.begin({place: begin if beginning else end for place, (begin, end) in bounds.items()})
         while not stop():
             yield from source.poll(0.2)
     finally:
         source.close()
 
 
-def last(source: TopicSource, topic: str, partition: int) -> Taken | None:
-    """Return the last readable record of a partition, walking back over offsets that hold none."""
-    begin, end = source.earliest(topic, partition), source.end(topic, partition)
-    step, stop = 1, end
-    while stop > begin:
-        start = max(begin, end - step)
-        found = [taken for taken in source.read(topic, partition, start, stop) if taken.record is not None]
-        if found:
-            return found[-1]
-        step, stop = step * 8, start
-    return None
+def _release(consumer: Any) -> None:
+    # Nothing is committed and no group left, so nothing is lost where the broker is away.
+    with suppress(KafkaError):
+        consumer.close(autocommit=False, timeout_ms=1000)
 
 
 def _taken(met: Any) -> Taken:

@@ -11,10 +11,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import BrokerResponseError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.record import util as checksums
 
@@ -26,6 +27,8 @@ from engine.topics import TOPICS, partition_of
 #: Nanoseconds in a millisecond, the unit of Kafka's record time.
 MILLISECOND: Final = 1_000_000
 BY_ASSET: Final = {topic.name: topic.by_asset for topic in TOPICS}
+#: A new topic may be missing from a broker's answers for a moment; from as many as this it is not.
+ANSWERS: Final = 4
 #: What a record costs besides its key, value and headers.
 OVERHEAD: Final = 100
 
@@ -64,8 +67,8 @@ class TopicSink:
         except KafkaError as error:
             raise Undelivered(f"no broker at {broker.bootstrap}: {error}") from error
         try:
-            self._partitions = {topic: self._count(topic) for topic in topics}
-        except BadConfig:
+            self._partitions = self._learn(topics)
+        except (BadConfig, Undelivered):
             self.close()
             raise
 
@@ -102,7 +105,9 @@ class TopicSink:
         sender = self._producer._sender
         sender.force_close()
         sender.join(self._broker.timeout)
-        self._producer.close(timeout=1)
+        # Whatever it still minds is already counted as undelivered.
+        with suppress(KafkaError):
+            self._producer.close(timeout=1)
 
     def _place(self, record: Record, count: int) -> int | None:
         # None lets the library hash the key, as the Java client does.
@@ -153,13 +158,29 @@ class TopicSink:
             error = self._failure
             raise Undelivered(f"{self._broker.bootstrap} did not take a record: {error}") from error
 
-    def _count(self, topic: str) -> int:
-        try:
-            return len(self._producer.partitions_for(topic))
-        except KafkaError as error:
-            raise BadConfig(
-                f"topic {topic!r} is not on {self._broker.bootstrap}: run `airpocket topics ensure` ({error})"
-            ) from error
+    def _learn(self, topics: Sequence[str]) -> dict[str, int]:
+        """Learn the topics' numbers of partitions, and tell a broker that is away from a topic that is not there."""
+        # The public `partitions_for` asks for one topic at a time, and waits out its whole time in both cases.
+        metadata = self._producer._metadata
+        for topic in topics:
+            self._producer._sender.add_topic(topic)
+        answered, deadline = 0, time.monotonic() + self._broker.timeout
+        while True:
+            asked = metadata.request_update()
+            self._producer._sender.wakeup()
+            while not asked.is_done and time.monotonic() < deadline:
+                time.sleep(0.002)
+            known = {topic: len(metadata.partitions_for_topic(topic) or ()) for topic in topics}
+            missing = [topic for topic, count in known.items() if not count]
+            if not missing:
+                return known
+            answered += asked.succeeded() or isinstance(asked.exception, BrokerResponseError)
+            if answered == ANSWERS:
+                where, error = self._broker.bootstrap, asked.exception
+                raise BadConfig(f"not on {where}: {', '.join(missing)} ({error}); run `airpocket topics ensure`")
+            if time.monotonic() > deadline:
+                raise Undelivered(f"{self._broker.bootstrap} does not answer within {self._broker.timeout:g} s")
+            time.sleep(0.1)
 
 
 def check_checksum() -> None:

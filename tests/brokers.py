@@ -15,9 +15,13 @@ from airpocket import admin
 from airpocket.apache import ApacheKafka, missing
 from airpocket.broker import HOST, free_port
 from engine.broker import BrokerConfig
+from engine.topics import TOPICS
 
-#: For tests in which connecting fails: the library leaves those sockets to the garbage collector. Collect at their end.
-leaves_sockets = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+#: For tests in which connecting fails: the library leaves those sockets to the garbage collector.
+LEAVES_SOCKETS = (
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.usefixtures("collected"),
+)
 
 USER, PASSWORD = "desk", "canary-7f3a91"
 
@@ -81,6 +85,10 @@ def apache(folder: Path) -> Iterator[Secured]:
         node.kill()
 
 
+#: Topics that keep everything: made-up markets have times of their own, and the broker deletes by record time.
+FOR_EVER = tuple(replace(topic, retention=-1) for topic in TOPICS)
+
+
 def empty_topics(broker: BrokerConfig) -> BrokerConfig:
     """Make every topic anew and return settings that fit them."""
     broker = replace(broker, partitions=4)
@@ -90,7 +98,7 @@ def empty_topics(broker: BrokerConfig) -> BrokerConfig:
             client.delete_topics(there)
         # Deleting returns before it shows.
         wait(lambda: not any(row.partitions for row in admin.describe(broker)))
-    admin.ensure(broker)
+    admin.ensure(broker, FOR_EVER)
     return broker
 
 

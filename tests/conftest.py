@@ -1,5 +1,6 @@
 """Fixtures that tests share: where the recorded streams are, and what to do where they are not."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,3 +77,10 @@ def shared_kafka(request: pytest.FixtureRequest) -> BrokerConfig:
 def kafka(shared_kafka: BrokerConfig) -> BrokerConfig:
     """Settings of an Apache Kafka whose topics are new and empty."""
     return empty_topics(shared_kafka)
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Collect garbage before the test is over, so that no other test is blamed for it."""
+    yield
+    gc.collect()

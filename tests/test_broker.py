@@ -1,6 +1,5 @@
 """The broker: its settings keep their secrets, the embedded one lives on loopback, a fault is named by its layer."""
 
-import gc
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ from engine.broker import BrokerConfig, Secret
 from engine.errors import BadConfig, Undelivered
 from engine.topics import STATE
 from ingest.topic import TopicSource
-from tests.brokers import PASSWORD, Secured, empty_topics, leaves_sockets, wait
+from tests.brokers import LEAVES_SOCKETS, PASSWORD, Secured, empty_topics, wait
 
 SASL = {"security": "SASL_SSL", "mechanism": "PLAIN", "username": "desk"}
 
@@ -88,12 +87,12 @@ def test_the_embedded_broker_says_when_its_port_is_taken() -> None:
         pass
 
 
-@leaves_sockets
+@LEAVES_SOCKETS[0]
+@LEAVES_SOCKETS[1]
 def test_a_broker_that_is_not_there_is_said_to_be_undelivered() -> None:
     broker = BrokerConfig(bootstrap=f"{HOST}:{free_port()}", timeout=1.0)
     with pytest.raises(Undelivered, match=f"no broker at {broker.bootstrap}"):
         TopicSource(broker)
-    gc.collect()
 
 
 def _first_failure(broker: BrokerConfig) -> Check:
@@ -125,12 +124,12 @@ def test_a_port_that_says_nothing_is_found_at_the_kafka_layer() -> None:
     assert "timed out" in found.detail
 
 
-@leaves_sockets
+@LEAVES_SOCKETS[0]
+@LEAVES_SOCKETS[1]
 def test_a_second_server_is_tried_where_the_first_is_down(embedded_broker: BrokerConfig) -> None:
     broker = embedded_broker.at(f"{HOST}:{free_port()},{embedded_broker.bootstrap}")
     admin.ensure(broker)
     assert all(check.ok for check in probe(broker))
-    gc.collect()
 
 
 @pytest.mark.broker
@@ -199,7 +198,8 @@ def test_missing_topics_and_wrong_partitions_are_named(secured: Secured) -> None
 
 
 @pytest.mark.broker
-@leaves_sockets
+@LEAVES_SOCKETS[0]
+@LEAVES_SOCKETS[1]
 @pytest.mark.parametrize(
     ("protocol", "port_of", "changes"),
     [
@@ -217,4 +217,3 @@ def test_a_client_that_is_not_let_in_ends_within_its_time(
     with pytest.raises((Undelivered, BadConfig)):
         TopicSource(broker)
     assert time.monotonic() - begun < 8
-    gc.collect()

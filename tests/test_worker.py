@@ -132,7 +132,8 @@ def _reached(broker: BrokerConfig, market: list[Record]) -> bool:
     """Say whether the newest snapshots cover the whole log."""
     reader = TopicSource(broker)
     try:
-        found = [next(newest(reader, partition), None) for partition in PARTITIONS]
+        bounds = reader.bounds([(STATE, partition) for partition in PARTITIONS])
+        found = [next(newest(reader, partition, ends), None) for (_, partition), ends in bounds.items()]
         return sum(snapshot[0].offset for snapshot in found if snapshot) == len(market)
     finally:
         reader.close()
@@ -166,7 +167,7 @@ def test_a_snapshot_survives_its_topic(broker: BrokerConfig, source: TopicSource
     older = replace(snapshot, offset=5)
     _write(broker, [STATE], records(older, 3, 0), 3)
     _write(broker, [STATE], records(snapshot, 3, 1), 3)
-    assert list(newest(source, 3)) == [(snapshot, 1), (older, 0)]
+    assert list(newest(source, 3, source.bounds([(STATE, 3)])[STATE, 3])) == [(snapshot, 1), (older, 0)]
 
 
 @pytest.mark.parametrize("cut", range(1, 5))
@@ -175,7 +176,7 @@ def test_a_snapshot_cut_short_is_passed_over(broker: BrokerConfig, source: Topic
     torn = Snapshot(offset=7, received=8, time=9, state={"BTC": b"b" * 3 * CHUNK})
     _write(broker, [STATE], records(whole, 3, 0), 3)
     _write(broker, [STATE], records(torn, 3, 1)[:cut], 3)
-    assert list(newest(source, 3)) == [(whole, 0)]
+    assert list(newest(source, 3, source.bounds([(STATE, 3)])[STATE, 3])) == [(whole, 0)]
 
 
 def test_an_altered_snapshot_is_passed_over(broker: BrokerConfig, source: TopicSource) -> None:
@@ -184,7 +185,7 @@ def test_an_altered_snapshot_is_passed_over(broker: BrokerConfig, source: TopicS
     altered = replace(chunk, value=chunk.value.replace(b"aaa", b"aba"))
     _write(broker, [STATE], records(whole, 3, 0), 3)
     _write(broker, [STATE], [altered, commit, replace(commit, value=b"{"), replace(commit, key="3/x/commit")], 3)
-    assert list(newest(source, 3)) == [(whole, 0)]
+    assert list(newest(source, 3, source.bounds([(STATE, 3)])[STATE, 3])) == [(whole, 0)]
 
 
 def test_a_snapshot_of_another_configuration_is_passed_over(broker: BrokerConfig, source: TopicSource) -> None:
@@ -192,8 +193,8 @@ def test_a_snapshot_of_another_configuration_is_passed_over(broker: BrokerConfig
     publish(broker, market)
     with engine(broker, OFTEN):
         until(broker, total(expected(market)))
-    same, _ = recover(source, 2, CONFIG, "fail")
-    other, _ = recover(source, 2, replace(CONFIG, cadence=21), "fail")
+    same, _ = recover(source, [2], CONFIG, "fail")[2]
+    other, _ = recover(source, [2], replace(CONFIG, cadence=21), "fail")[2]
     assert (same.offset, other.offset) == (len(consume(broker, MARKET, 2)), 0)
 
 
@@ -203,21 +204,21 @@ def test_a_snapshot_whose_signals_the_broker_lost_is_passed_over(broker: BrokerC
     _write(
         broker, [STATE], records(Snapshot(offset=50, received=1, time=1, delivered={SIGNAL_DEPTH: (49, 0)}), 2, 0), 2
     )
-    shard, _ = recover(source, 2, CONFIG, "fail")
+    shard, _ = recover(source, [2], CONFIG, "fail")[2]
     assert shard.offset == 0
 
 
 def test_signals_of_an_older_market_log_are_refused(broker: BrokerConfig, source: TopicSource) -> None:
     _write(broker, [SIGNAL_DEPTH], expected(log(300))[SIGNAL_DEPTH, 2], 2)
     with pytest.raises(BadRecord, match=r"market.v1 ends at 0: it was made anew"):
-        recover(source, 2, CONFIG, "fail")
+        recover(source, [2], CONFIG, "fail")
 
 
 def test_signals_without_a_source_are_refused(broker: BrokerConfig, source: TopicSource) -> None:
     foreign = Record(topic=SIGNAL_DEPTH, key="a", asset="", time=1, value=b"{}")
     _write(broker, [SIGNAL_DEPTH], [foreign], 2)
     with pytest.raises(BadRecord, match="allowed is <offset>:<index>: who wrote it"):
-        recover(source, 2, CONFIG, "fail")
+        recover(source, [2], CONFIG, "fail")
 
 
 def test_a_partition_that_is_not_there_is_refused(broker: BrokerConfig) -> None:
