@@ -84,10 +84,13 @@ class Outbox:
                 pass
         except AirpocketError as error:
             with self._changed:
+                given_up = self.error is not None
                 self.error = self.error or error
                 self._waiting.clear()
                 self._changed.notify_all()
-            self._failed(error)
+            # Who gave up knows already, and may be gone.
+            if not given_up:
+                self._failed(error)
 
     def _write(self) -> bool:
         """Write what waits; say whether there may be more."""

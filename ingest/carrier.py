@@ -7,7 +7,6 @@ demands, and a Retry-After is obeyed.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from random import SystemRandom
@@ -24,8 +23,9 @@ from ingest.venues import SECOND, Stream, Venue
 SHORTEST: Final = 0.1
 LONGEST: Final = 10.0
 LONGEST_ASKED: Final = 300.0
-#: A connection is replaced at this share of its lifetime, less up to as much again of jitter.
+#: A connection is replaced at this share of its lifetime, or so many s before its end if that is earlier; less jitter.
 AGE: Final = 0.95
+MARGIN: Final = 1.0
 JITTER: Final = 0.05
 #: How long two connections may run beside one another at most, s (and at most the rest of the old one's life).
 BESIDE: Final = 10.0
@@ -87,9 +87,9 @@ class Carrier:
 
     async def _age(self, link: Link) -> None:
         """Wait until a connection is lost, is told to go, or is old."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._venue.limits.lifetime * (AGE - JITTER * random.random())):
-                await asyncio.wait({link.ended, link.retiring}, return_when=asyncio.FIRST_COMPLETED)
+        lifetime = self._venue.limits.lifetime
+        age = min(lifetime * AGE, lifetime - MARGIN) * (1 - JITTER * random.random())
+        await asyncio.wait({link.ended, link.retiring}, timeout=age, return_when=asyncio.FIRST_COMPLETED)
 
     async def _replace(self, old: Link) -> Link:
         """Open a connection beside the old one, hand every stream over, close the old one."""
@@ -97,7 +97,7 @@ class Carrier:
         self._wait = 0.0
         new = await self._connect(old)
         if new.handover is not None:
-            rest = self._venue.limits.lifetime * (1 - AGE)
+            rest = max(self._venue.limits.lifetime * (1 - AGE), MARGIN)
             ends = {old.ended, new.ended, new.handed}
             await asyncio.wait(ends, timeout=min(BESIDE, rest), return_when=asyncio.FIRST_COMPLETED)
             if new.gone and not old.gone:

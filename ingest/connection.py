@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
-from websockets.protocol import Event, State
+from websockets.protocol import Event
 from websockets.uri import parse_uri
 
 from ingest.arrival import ArrivalSocket, connect_to
@@ -69,7 +69,8 @@ class Listener(ClientConnection):
         """Pass content on at once; leave handshake, ping and close to the library."""
         if not isinstance(event, Frame):
             super().process_event(event)
-            if self.protocol.state is State.OPEN and not self._open:
+            # A close frame may be in the same read, so the state may be past OPEN already.
+            if self.protocol.handshake_exc is None and not self._open:
                 self._open = True
                 self._hearer.opened(self)
                 # Frames of the same read come after what the hearer has stamped now.
@@ -95,7 +96,8 @@ class Listener(ClientConnection):
         super().connection_lost(exc)
         if self._open:
             self._open = False
-            reason = self.close_reason or (repr(exc) if exc is not None else "")
+            ours = self.protocol.close_sent if self.close_code == 1006 else None
+            reason = self.close_reason or (f"failed: {ours}" if ours else repr(exc) if exc is not None else "")
             self._hearer.lost(self.close_code or 1006, reason)
 
 

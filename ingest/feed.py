@@ -149,10 +149,7 @@ class Feed:
 
     def _link(self, socket: str, streams: Sequence[Stream], old: Link | None) -> Link:
         number = next(self._numbers) % 0xFFFF + 1
-        link = Link(self, number, socket, streams, old)
-        self._intake.unproven[number] = link
-        link.ended.add_done_callback(lambda _: self._intake.unproven.pop(number, None))
-        return link
+        return Link(self, number, socket, streams, old)
 
     # The queue, as links see it
 
@@ -218,15 +215,12 @@ class Feed:
     def _heed(self, outcome: Outcome, rest: Rest) -> None:
         for request in outcome.requests:
             self._ask(rest, request)
-        for link in outcome.handed:
-            if not link.handed.done():
-                link.handed.set_result(None)
-        for carrier in self._carriers:
-            if outcome.void:
+        for told in (*(link.handed for link in outcome.handed), *(link.retiring for link in outcome.retiring)):
+            if not told.done():
+                told.set_result(None)
+        if outcome.void:
+            for carrier in self._carriers:
                 carrier.void(outcome.void)
-            for link in carrier.links:
-                if link.number in outcome.retiring and not link.retiring.done():
-                    link.retiring.set_result(None)
 
     def _rest_after(self, lines: Sequence[Line]) -> None:
         """Call `idle` once nothing more has come for a while."""

@@ -1,11 +1,14 @@
 """Make before break: two connections' frames in, each frame once and in order out. Pure.
 
 A venue ends every connection after a day, and two connections to one venue cut the same book into different diffs. So a
-new connection opens beside the old one, and each stream moves over by itself, at the first frame that surely follows
-what the old connection has delivered: previous <= last < frame's own id, where `last` is the newest id that the old one
-delivered, and `previous` the id that the frame builds on (as the venue states it, else that of the new connection's
-frame before it: what came before that frame, the old one has delivered; what comes after it, the new one will).
-A stream without ids is followed by its exchange time. Nothing is lost, nothing comes twice, no book starts over.
+new connection opens beside the old one, and each stream moves over by itself, once the new one surely has everything
+that follows what the old one has delivered. Let `last` be the newest id that the old one delivered. The new one
+
+- leads, and shows a frame that builds on an id <= last: the frame passes, it follows without a hole;
+- lags, and shows a frame of an id <= last: all after it will come, so what is not beyond `last` yet is dropped.
+
+The id that a frame builds on is stated by the venue, or it is that of the new connection's frame before it. A stream
+without ids is followed by its exchange time. Nothing is lost, nothing comes twice, no book starts over.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +27,9 @@ class Passage:
     #: Newest id that the old connection has delivered, and that the new one has shown.
     last: int | None = None
     seen: int | None = None
+    #: The new connection speaks for it; and has gone beyond `last`, so that nothing of it needs to be looked at.
     over: bool = False
+    beyond: bool = False
 
 
 class Handover:
@@ -54,22 +59,26 @@ class Handover:
             if not passage.over:
                 passage.last = last if passage.last is None else max(passage.last, last)
             return not passage.over, None
-        if passage.over:
+        if passage.beyond:
             return True, None
         builds_on = previous if previous is not None else passage.seen
         passage.seen = last
-        if passage.last is None or builds_on is None or not builds_on <= passage.last < last:
+        if passage.last is None:
             return False, None
-        passage.over = True
-        return True, name
+        beyond = last > passage.last
+        if beyond and not passage.over and (builds_on is None or builds_on > passage.last):
+            return False, None
+        moved = None if passage.over else name
+        passage.over, passage.beyond = True, beyond
+        return beyond, moved
 
     @property
     def done(self) -> bool:
-        """Tell whether every stream has moved over."""
-        return all(passage.over for passage in self._passages.values())
+        """Tell whether every stream has moved over and needs no more care."""
+        return all(passage.beyond for passage in self._passages.values())
 
     def finish(self) -> tuple[list[str], list[str]]:
-        """End it where it stands: streams that can still move over (both ends level, or quiet), and those that break."""
+        """End it where it stands: streams that can still move over (both level, or quiet), and those that break."""
         left = [passage for passage in self._passages.values() if not passage.over]
         level = [p for p in left if p.seen == p.last and (p.seen is not None or p.stream.channel != Channel.DEPTH)]
         return [p.stream.name for p in level], [p.stream.name for p in left if p not in level]

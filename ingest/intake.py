@@ -37,7 +37,7 @@ class Outcome:
     #: Subscriptions without data, connections that have taken over, and those that the venue will end.
     void: list[Stream] = field(default_factory=list)
     handed: list[Link] = field(default_factory=list)
-    retiring: set[int] = field(default_factory=set)
+    retiring: list[Link] = field(default_factory=list)
 
 
 class Intake:
@@ -55,8 +55,6 @@ class Intake:
         #: The session's instruments, once it knows them; stamp minus monotonic clock as last told on the tape.
         self.instruments: dict[str, Instrument] = {}
         self.offset = offset
-        #: Links that have not brought data yet, by number.
-        self.unproven: dict[int, Link] = {}
         self.counts: Counter[str] = Counter()
         #: Smallest receive minus exchange time met since it was last read, ns; 0: none.
         self.nearest = 0
@@ -77,7 +75,7 @@ class Intake:
             elif link is None:
                 self._accept(received, content)
             elif self._passes(received, link, content):
-                self._accept(received, control.flat(content))
+                self._accept(received, control.flat(content), link)
         self._hand_out()
         outcome.requests = self.session.take_requests()
         self.instruments = self.instruments or self.session.instruments
@@ -103,12 +101,12 @@ class Intake:
         passes, moved = handover.take(link.number, raw)
         if moved is not None:
             self._accept(received - 1, control.switched(handover.successor, [moved]))
-            if handover.done and link.number == handover.successor:
-                link.release()
-                self._outcome.handed.append(link)
+        if link.number == handover.successor and handover.done:
+            link.release()
+            self._outcome.handed.append(link)
         return passes
 
-    def _accept(self, received: int, line: bytes) -> None:
+    def _accept(self, received: int, line: bytes, link: Link | None = None) -> None:
         self._record(received, line)
         if line.startswith(CLOCK):
             self.offset = received - int(orjson.loads(line)["monotonic"])
@@ -121,10 +119,10 @@ class Intake:
                 self._accept(received + 1, line.partition(b',"body":')[0] + b',"body":null}')
             return
         for batch in batches:
-            self._observe(batch)
+            self._observe(batch, link)
         self._batches += batches
 
-    def _observe(self, batch: Batch) -> None:
+    def _observe(self, batch: Batch, link: Link | None) -> None:
         """Note what the feed has to know: proof of data, maintenance, distance of the clocks."""
         newest = batch.messages[-1]
         exchanged = int(newest["exchanged"])
@@ -133,12 +131,10 @@ class Intake:
             self.nearest = min(self.nearest, distance) if self.nearest else distance
         kind = int(newest["kind"])
         if kind <= Kind.REFERENCE:
-            if self.unproven:
-                link = self.unproven.pop(int(newest["connection"]), None)
-                if link is not None:
-                    link.proven = True
-        elif kind == Kind.STATUS and newest["status"] == Status.MAINTENANCE:
-            self._outcome.retiring.add(int(newest["connection"]))
+            if link is not None:
+                link.proven = True
+        elif link is not None and kind == Kind.STATUS and newest["status"] == Status.MAINTENANCE:
+            self._outcome.retiring.append(link)
 
     def _refused(self, received: int, line: bytes, error: BadFrame) -> None:
         self.counts["bad"] += 1

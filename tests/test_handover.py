@@ -1,6 +1,7 @@
 """A connection is replaced before the venue cuts it: no frame lost, none twice, no book begun anew."""
 
 import asyncio
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -60,6 +61,22 @@ def test_a_stream_that_never_speaks_holds_up_no_other(btc: Path) -> None:
     assert frames(caught, "depth@0ms") == depth
 
 
+def test_an_announced_shutdown_is_answered_with_a_new_connection(btc: Path) -> None:
+    venue, lines = tuned(), head(btc, 8_000)
+    shutdown = b'{"e":"serverShutdown","E":1723161260000}'
+    emulation = replace(
+        venue.emulation,
+        stream_of=lambda raw: "btcusdt@trade" if raw == shutdown else venue.emulation.stream_of(raw),
+    )
+    told = [*lines[:3_000], (lines[3_000][0], shutdown), *lines[3_000:]]
+    caught = asyncio.run(played(replace(venue, emulation=emulation), told, speed=15.0))
+    opens = [line["connection"] for line in caught.lines if line["airpocket"] == "open"]
+    assert opens == [1, 2]
+    assert caught.kinds()["GAP"] == 0
+    assert caught.kinds()["RESYNC"] == 2
+    assert frames(caught, "depth@0ms") == [raw for _, raw in lines if raw.startswith(b'{"stream":"btcusdt@depth')]
+
+
 class Two:
     """Two connections' frames by hand."""
 
@@ -85,14 +102,14 @@ def of(lines: Lines, stream: str) -> list[bytes]:
     return [raw for _, raw in lines if raw.startswith(f'{{"stream":"btcusdt@{stream}"'.encode())]
 
 
-def test_a_new_connection_that_lags_moves_over_at_its_first_new_frame(two: tuple[Two, Lines]) -> None:
+def test_a_new_connection_that_lags_moves_over_and_repeats_nothing(two: tuple[Two, Lines]) -> None:
     pair, lines = two
     trades = of(lines, "trade")
     assert [pair.old(raw) for raw in trades[:5]] == [True] * 5
-    assert [pair.new(raw)[0] for raw in trades[2:5]] == [False] * 3
-    assert pair.new(trades[5]) == (True, "btcusdt@trade")
+    assert pair.new(trades[2]) == (False, "btcusdt@trade")  # what follows it will come this way
     assert not pair.old(trades[5])
-    assert pair.new(trades[6]) == (True, None)
+    assert [pair.new(raw) for raw in trades[3:5]] == [(False, None)] * 2
+    assert [pair.new(raw) for raw in trades[5:7]] == [(True, None)] * 2
 
 
 def test_a_new_connection_that_leads_waits_for_the_old_one(two: tuple[Two, Lines]) -> None:
@@ -109,8 +126,8 @@ def test_a_new_connection_that_leads_waits_for_the_old_one(two: tuple[Two, Lines
 def test_level_streams_move_over_at_the_end_and_others_break(two: tuple[Two, Lines]) -> None:
     pair, lines = two
     trades, touches, diffs = of(lines, "trade"), of(lines, "bookTicker"), of(lines, "depth@0ms")
-    assert pair.old(trades[0])
-    assert pair.new(trades[0]) == (False, None)  # level: both are at the same trade
+    assert pair.new(trades[0]) == (False, None)
+    assert pair.old(trades[0])  # level: both are at the same trade
     assert pair.old(touches[0])
     assert pair.old(diffs[0])
     assert pair.new(diffs[2]) == (False, None)  # ahead: 1 is missing

@@ -116,8 +116,8 @@ def test_a_late_rest_answer_delays_no_frame(btc: Path, oracle: Oracle) -> None:
     frames = [(received, sent[raw]) for received, raw in caught.tape if raw in sent]
     received0, sent0 = frames[0]
     late = sorted((received - received0) - (at - sent0) / SPEED for received, at in frames)
-    assert late[-1] < 0.5e9
-    assert late[int(len(late) * 0.99)] < 0.25e9
+    assert late[-1] < 1.5e9
+    assert late[int(len(late) * 0.99)] < 0.5e9
     body = next(received for received, raw in caught.tape if b'"what":"depth"' in raw[:60])
     assert body - received0 > 2.9e9
     assert sum(received < body for received, _ in frames) > COUNT
