@@ -15,7 +15,7 @@ highest ask inside, bid sums, ask sums), `sizes` (2 x window), `occupied` (2 x w
 and size of the levels beside the window, ascending).
 """
 
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from engine.kernel import kernel, top_bit
 from engine.schema import Rows
 
-BID: Final = 0
-ASK: Final = 1
+#: Typed, not literal: a kernel is compiled anew for every literal that it is called with.
+BID: Final = cast(int, np.int64(0))
+ASK: Final = cast(int, np.int64(1))
+NOTHING: Final = cast(int, np.int64(0))
 #: Ticks per word of the occupancy bitmap; 32 of an int64, so that no shift can reach the sign.
 WORD: Final = 32
 #: Prices stay below this, so that the sum of two still fits 64 bits.
-PRICE_LIMIT: Final = 1 << 60
+PRICE_LIMIT: Final = cast(int, np.int64(1 << 60))
 #: Largest resting size at one price; the sum over a side must stay below 2^63, that is 32 such levels.
 SIZE_LIMIT: Final = 1 << 58
 
@@ -130,11 +132,24 @@ def set_level(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, p
 
 
 @kernel
+def find_far(far: Ints, side: int, count: int, price: int) -> int:
+    """Return where a price stands, or would stand, in a side's list beside the window."""
+    low, high = NOTHING, count
+    while low < high:
+        middle = (low + high) // 2
+        if far[side, 0, middle] < price:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
 def set_far(memory: Rows, far: Ints, side: int, price: int, size: int) -> int:
     """Set one level beside the window, in the list sorted by price, and return the size it had."""
     own = memory[0]
     count = own["bid_far"] if side == BID else own["ask_far"]
-    at = np.searchsorted(far[side, 0, :count], price)
+    at = find_far(far, side, count, price)
     old = 0
     if at < count and far[side, 0, at] == price:
         old = far[side, 1, at]
@@ -168,7 +183,7 @@ def size_at(memory: Rows, sizes: Ints, far: Ints, side: int, price: int) -> int:
     if 0 <= cell < sizes.shape[1] and ticks * own["tick"] == price:
         return int(sizes[side, cell])
     count = own["bid_far"] if side == BID else own["ask_far"]
-    at = np.searchsorted(far[side, 0, :count], price)
+    at = find_far(far, side, count, price)
     return int(far[side, 1, at]) if at < count and far[side, 0, at] == price else 0
 
 
@@ -214,14 +229,14 @@ def next_price(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, 
         cell = cell_below(occupied, BID, min((price - 1) // tick - origin, window - 1))
         if cell >= 0:
             best = (cell + origin) * tick
-        at = np.searchsorted(far[BID, 0, : own["bid_far"]], price) - 1
+        at = find_far(far, BID, own["bid_far"], price) - 1
         if at >= 0:
             best = max(best, far[BID, 0, at])
     else:
         cell = cell_above(occupied, ASK, max(price // tick + 1 - origin, 0))
         if cell >= 0:
             best = (cell + origin) * tick
-        at = np.searchsorted(far[ASK, 0, : own["ask_far"]], price + 1)
+        at = find_far(far, ASK, own["ask_far"], price + 1)
         if at < own["ask_far"] and (best == 0 or far[ASK, 0, at] < best):
             best = far[ASK, 0, at]
     return best
@@ -239,7 +254,7 @@ def between(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, low
         total += sizes[side, cell]
         cell = cell_above(occupied, side, cell + 1)
     count = own["bid_far"] if side == BID else own["ask_far"]
-    for at in range(np.searchsorted(far[side, 0, :count], low), count):
+    for at in range(find_far(far, side, count, low), count):
         if far[side, 0, at] >= high:
             break
         total += far[side, 1, at]
@@ -263,7 +278,7 @@ def place_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Int
         high = share(mid2, 10_000 + bands[0, b])
         if not own["placed"]:
             bands[3, b] = between(memory, sizes, occupied, far, BID, low, PRICE_LIMIT)
-            bands[4, b] = between(memory, sizes, occupied, far, ASK, 1, high + 1)
+            bands[4, b] = between(memory, sizes, occupied, far, ASK, NOTHING, high + 1)
         else:
             if low < bands[1, b]:
                 bands[3, b] += between(memory, sizes, occupied, far, BID, low, bands[1, b])
@@ -342,7 +357,7 @@ def look(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, row:
     for b in range(bands.shape[1]):
         view["bid_depth"][b] = bands[3, b]
         view["ask_depth"][b] = bands[4, b]
-    bids = collect(memory, sizes, occupied, far, BID, bands[1, widest], out, 0)
+    bids = collect(memory, sizes, occupied, far, BID, bands[1, widest], out, NOTHING)
     asks = collect(memory, sizes, occupied, far, ASK, bands[2, widest], out, bids)
     view["bids"] = bids
     view["asks"] = asks
@@ -352,8 +367,8 @@ def look(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, row:
 @kernel
 def forget(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints) -> None:
     """Empty the book, touching only the cells that are occupied."""
-    for side in range(2):
-        cell = cell_above(occupied, side, 0)
+    for side in (BID, ASK):
+        cell = cell_above(occupied, side, NOTHING)
         while cell >= 0:
             sizes[side, cell] = 0
             cell = cell_above(occupied, side, cell + 1)

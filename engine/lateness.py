@@ -60,7 +60,9 @@ def roll_lateness(memory: Rows, now: int) -> None:
     for i in range(max(own["bucket"] + 1, bucket - BUCKETS + 1), bucket + 1):
         own["floors"][i % BUCKETS] = NONE
     own["bucket"] = bucket
-    own["offset"] = own["floors"].min()
+    own["offset"] = NONE
+    for i in range(BUCKETS):
+        own["offset"] = min(own["offset"], own["floors"][i])
 
 
 @kernel

@@ -12,7 +12,7 @@ float, an exact one while they stay below 2^53. The size executable within X bas
 """
 
 import math
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.kernel import kernel
+from engine.ladder import share
 from engine.money import QUANTO, amount_of, base_of, quote_of, worth_in, worth_of
 from engine.schema import Rows
 from engine.topics import SIGNAL_DEPTH
@@ -29,8 +30,8 @@ NO_DEPTH: Final = int(Why.NO_DEPTH)
 TOO_FEW_BANDS: Final = int(Why.TOO_FEW_BANDS)
 NOT_FILLED: Final = int(Why.UNFILLED)
 THIRD_CURRENCY: Final = int(Why.QUANTO)
-BID: Final = 1
-ASK: Final = -1
+BID: Final = cast(int, np.int64(1))
+ASK: Final = cast(int, np.int64(-1))
 #: A notional counts as filled when less than this share of it is left: rounding of the running sum, not an order.
 FILLED: Final = 1e-12
 #: Slopes are rounded to this many per unit: logarithms of different processors differ in the last bit.
@@ -56,8 +57,11 @@ def measure(
     book, row, money = view[0], out[0], unit[0]
     both = book["bid_size"] > 0 and book["ask_size"] > 0
     row["undefined"] = not both or money["contract"] == QUANTO
-    row["bands"][:] = bands
-    row["notionals"][:] = notionals
+    # One by one: assigning an array to an array compiles numpy's message about their shapes, which takes seconds.
+    for b in range(len(bands)):
+        row["bands"][b] = bands[b]
+    for n in range(len(notionals)):
+        row["notionals"][n] = notionals[n]
     row["bid_levels"] = book["bid_levels"]
     row["ask_levels"] = book["ask_levels"]
     measure_touch(view, unit, out)
@@ -92,13 +96,13 @@ def measure_touch(view: Rows, unit: Rows, out: Rows) -> None:
     row["touch_why"] = 0
     mid2 = book["bid"] + book["ask"]
     total = float(book["bid_size"]) + float(book["ask_size"])
-    share = book["bid_size"] / total
+    ratio = book["bid_size"] / total
     row["mid"] = mid2 / (2.0 * money["price"])
     row["spread"] = (book["ask"] - book["bid"]) / money["price"]
     row["spread_bps"] = 20_000.0 * (book["ask"] - book["bid"]) / mid2
     row["imbalance"] = (float(book["bid_size"]) - float(book["ask_size"])) / total
-    row["imbalance_ratio"] = share
-    row["weighted_mid"] = (share * book["ask"] + (1.0 - share) * book["bid"]) / money["price"]
+    row["imbalance_ratio"] = ratio
+    row["weighted_mid"] = (ratio * book["ask"] + (1.0 - ratio) * book["bid"]) / money["price"]
 
 
 @kernel
@@ -203,8 +207,8 @@ def sweep(levels: Rows, side: int, unit: Rows, n: int, why: int, out: Rows) -> N
 def edge_of(mid2: int, band: int, side: int) -> int:
     """Return a band's outermost price, as the VIEW defines it: rounded inward, so that the bound itself counts."""
     if side == BID:
-        return -(-(mid2 * (10_000 - band)) // 20_000)
-    return mid2 * (10_000 + band) // 20_000
+        return -share(-mid2, 10_000 - band)
+    return share(mid2, 10_000 + band)
 
 
 @kernel
