@@ -35,7 +35,6 @@ from engine.schema import (
 )
 from ingest.decimals import rounded, scaled, signed
 from ingest.rows import message
-from ingest.scan import REFUSALS, Scanner
 from ingest.venues import Decoded
 from ingest.venues._fields import book_side, identity, level_rows, member, moment, sorted_side, stamps
 
@@ -79,7 +78,10 @@ class BinanceDecoder:
         self.counts: Counter[str] = Counter()
         self._instruments = instruments
         self._futures = futures
-        self._scanner = Scanner()
+        # Here, for it brings the compiler; what a venue is can be read without.
+        from ingest.scan import REFUSALS, Scanner
+
+        self._scanner, self._refusals = Scanner(), REFUSALS
         #: Stream -> its event and symbol.
         self._streams = {
             f"{symbol.lower()}@{name}": (event, symbol) for symbol in instruments for name, event in STREAMS.items()
@@ -117,7 +119,7 @@ class BinanceDecoder:
             if not isinstance(scanned, int):
                 self.counts["scanned"] += 1
                 return [Decoded(symbol=symbol, channel=_DEPTH, message=scanned[0], rows=scanned[1])]
-            self.counts[f"rescanned:{REFUSALS[scanned]}"] += 1
+            self.counts[f"rescanned:{self._refusals[scanned]}"] += 1
         return self.decode_slowly(frame)
 
     def decode_slowly(self, frame: bytes) -> list[Decoded]:
@@ -143,7 +145,7 @@ class BinanceDecoder:
             scanned = self._scanner.scan_body(body, instrument.price_decimals, instrument.size_decimals, self._futures)
             if not isinstance(scanned, int):
                 return [Decoded(symbol=symbol, channel=_DEPTH, message=scanned[0], rows=scanned[1])]
-            self.counts[f"rescanned:{REFUSALS[scanned]}"] += 1
+            self.counts[f"rescanned:{self._refusals[scanned]}"] += 1
         return self.body_slowly(symbol, channel, body)
 
     def body_slowly(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
