@@ -43,8 +43,8 @@ class Row:
 @contextmanager
 def admin(broker: BrokerConfig) -> Iterator[Any]:
     """Open an admin client; whatever the library raises becomes one of ours, naming the address."""
-    # At DEBUG the library prints its settings and every request, the SASL token among them.
-    logging.getLogger("kafka.net.connection").setLevel(logging.INFO)
+    # At DEBUG the library prints every byte it sends, the password among them.
+    logging.getLogger("kafka").setLevel(logging.INFO)
     try:
         client = connect(broker, "admin", KafkaAdminClient, KafkaNetClient)
     except KafkaError as error:

@@ -13,6 +13,11 @@ LIMIT: Final = 10**18
 #: Longest text looked at; a longer one is refused before anything is computed from it.
 LONGEST: Final = 48
 
+#: Stamps below the first are milliseconds; from the second up to the third microseconds; others are refused.
+MILLISECONDS_END: Final = 9_200_000_000_000
+MICROSECONDS_START: Final = 1_000_000_000_000_000
+MICROSECONDS_END: Final = 9_200_000_000_000_000
+
 #: Texts of this length cannot reach the limit: a point and 18 digits.
 _SHORT: Final = 19
 _TENS: Final = tuple(10**power for power in range(LONGEST))

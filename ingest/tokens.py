@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from engine.kernel import kernel
 from engine.schema import Rows
+from ingest.decimals import MICROSECONDS_END, MICROSECONDS_START, MILLISECONDS_END
 
 #: Refusals: not what was expected here; a digit beyond the decimals asked for.
 STRUCTURE: Final = -1
@@ -20,10 +21,6 @@ FULL: Final = -3
 
 #: Digits of one number at most, so that 64 bits are never left; as in `ingest.decimals`.
 DIGITS: Final = 18
-#: Stamps below the first are milliseconds; from the second up to the third microseconds; others are refused.
-MILLISECONDS_END: Final = 9_200_000_000_000
-MICROSECONDS_START: Final = 1_000_000_000_000_000
-MICROSECONDS_END: Final = 9_200_000_000_000_000
 
 _TRUE: Final = np.frombuffer(b"true", np.uint8)
 _FALSE: Final = np.frombuffer(b"false", np.uint8)

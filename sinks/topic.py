@@ -39,8 +39,8 @@ class TopicSink:
     def __init__(self, broker: BrokerConfig, topics: Sequence[str]) -> None:
         """Connect, and check that the topics are there; a topic not in the list is refused by `write`."""
         check_checksum()
-        # At DEBUG the library prints every request, the SASL token among them.
-        logging.getLogger("kafka.net.connection").setLevel(logging.INFO)
+        # At DEBUG the library prints every byte it sends, the password among them.
+        logging.getLogger("kafka").setLevel(logging.INFO)
         self._broker = broker
         self._failure: BaseException | None = None
         self._waiting: deque[tuple[Any, int]] = deque()

@@ -11,8 +11,7 @@ import numpy as np
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Flag, Rows
-from ingest.decimals import scaled
-from ingest.tokens import MICROSECONDS_END, MICROSECONDS_START, MILLISECONDS_END
+from ingest.decimals import MICROSECONDS_END, MICROSECONDS_START, MILLISECONDS_END, scaled
 
 Value = TypeVar("Value")
 
