@@ -44,7 +44,7 @@ class Row:
 def admin(broker: BrokerConfig) -> Iterator[Any]:
     """Open an admin client; whatever the library raises becomes one of ours, naming the address."""
     # At DEBUG the library prints every byte it sends, the password among them.
-    logging.getLogger("kafka").setLevel(logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.WARNING)
     try:
         client = connect(broker, "admin", KafkaAdminClient, KafkaNetClient)
     except KafkaError as error:

@@ -58,7 +58,7 @@ class TopicSource:
     def __init__(self, broker: BrokerConfig, stall: float = 10.0) -> None:
         """Connect; `stall` is how many seconds a partition may stand still while its log is longer."""
         # At DEBUG the library prints every byte it sends, the password among them.
-        logging.getLogger("kafka").setLevel(logging.INFO)
+        logging.getLogger("kafka").setLevel(logging.WARNING)
         self._broker = broker
         self._stall = stall
         self._next: dict[TopicPartition, int] = {}

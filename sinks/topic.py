@@ -40,7 +40,7 @@ class TopicSink:
         """Connect, and check that the topics are there; a topic not in the list is refused by `write`."""
         check_checksum()
         # At DEBUG the library prints every byte it sends, the password among them.
-        logging.getLogger("kafka").setLevel(logging.INFO)
+        logging.getLogger("kafka").setLevel(logging.WARNING)
         self._broker = broker
         self._failure: BaseException | None = None
         self._waiting: deque[tuple[Any, int]] = deque()
