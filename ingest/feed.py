@@ -186,20 +186,23 @@ class Feed:
     # The other side of the queue
 
     async def _consume(self, rest: Rest) -> None:
-        loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix=f"feed-{self.venue.name}") as thread:
+        thread = ThreadPoolExecutor(1, thread_name_prefix=f"feed-{self.venue.name}")
+        try:
             while True:
                 await self._ready.wait()
                 await self._lull()
                 lines = [self._lines.popleft() for _ in range(min(CHUNK, len(self._lines)))]
                 if not lines and self._ending:
                     return
-                outcome = await loop.run_in_executor(thread, self._intake.take, lines)
+                outcome = await asyncio.get_running_loop().run_in_executor(thread, self._intake.take, lines)
                 self._bytes -= sum(len(content) for _, _, content in lines if isinstance(content, bytes))
                 self._heed(outcome, rest)
                 if not self._lines and not self._ending:
                     self._ready.clear()
                     self._rest_after(lines)
+        finally:
+            # A consumer that never returns must not hold up the loop as well.
+            thread.shutdown(wait=False)
 
     async def _lull(self) -> None:
         """Let a burst arrive before its rows are made: two busy threads would take turns, and stamps would wait."""

@@ -73,7 +73,7 @@ def test_a_lost_connection_is_said_and_comes_back(btc: Path, oracle: Oracle, cod
 def test_a_stalled_connection_is_stale_and_then_replaced(btc: Path, oracle: Oracle) -> None:
     venue = tuned(silence=0.3)
     faults = Faults(stall_at=frozenset({AT}))
-    caught = asyncio.run(played(venue, head(btc, 12_000), speed=SPEED, faults=faults))
+    caught = asyncio.run(played(venue, head(btc, 12_000), speed=SPEED / 2, faults=faults))
     assert caught.kinds()["STALE"] >= 1
     assert "nothing came for" in next(line for line in caught.lines if line["airpocket"] == "close")["reason"]
     ledger = Ledger(oracle).take(caught.batches)
@@ -109,18 +109,18 @@ def test_a_refused_handshake_is_tried_again_when_the_venue_says(btc: Path) -> No
 
 
 def test_a_late_rest_answer_delays_no_frame(btc: Path, oracle: Oracle) -> None:
-    venue, lines = tuned(), head(btc, COUNT * 3)
+    venue, lines, speed = tuned(), head(btc, COUNT * 2), SPEED / 2
     feed = {"instruments": known(venue, lines)}
-    caught = asyncio.run(played(venue, lines, speed=SPEED, faults=Faults(rest_delay=3.0), feed=feed))
+    caught = asyncio.run(played(venue, lines, speed=speed, faults=Faults(rest_delay=3.0), feed=feed))
     sent = {raw: at for at, raw in lines}
     frames = [(received, sent[raw]) for received, raw in caught.tape if raw in sent]
     received0, sent0 = frames[0]
-    late = sorted((received - received0) - (at - sent0) / SPEED for received, at in frames)
+    late = sorted((received - received0) - (at - sent0) / speed for received, at in frames)
     assert late[-1] < 1.5e9
     assert late[int(len(late) * 0.99)] < 0.5e9
     body = next(received for received, raw in caught.tape if b'"what":"depth"' in raw[:60])
     assert body - received0 > 2.9e9
-    assert sum(received < body for received, _ in frames) > COUNT
+    assert sum(received < body for received, _ in frames) > COUNT / 2
     assert Ledger(oracle).take(caught.batches).differed == 0
 
 
