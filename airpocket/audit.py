@@ -163,13 +163,18 @@ class InstrumentAudit:
         self._unknown: int | None = None
         self._crossed: int | None = None
         self._stale: dict[int, int] = {}
+        #: The recorder closed the connection of a known book, and nothing of the market has come since.
+        self._parting = False
         self._seconds: Counter[str] = Counter()
         self._snapshot = 0
         self._agreement = Agreement(key, events)
         self._delays = Delays()
 
-    def take(self, batch: Batch) -> None:
-        """Take the rows of one line. Raises BadFrame where the book cannot hold them; it is not known then."""
+    def take(self, batch: Batch, stopping: bool = False) -> None:
+        """Take the rows of one line. Raises BadFrame where the book cannot hold them; it is not known then.
+
+        `stopping` says that the line is the recorder's own closing of a connection.
+        """
         levels = references = 0
         for row in batch.messages.tolist():
             received, _, exchanged, published, _, last, _, _, flags, count, bids, _, kind, status = row
@@ -178,6 +183,8 @@ class InstrumentAudit:
             self._last = received
             self._kinds[kind] += 1
             channel: int = _CHANNELS.get(kind, 0)
+            self._parting &= kind in (Kind.STATUS, Kind.RESYNC)
+            self._parting |= stopping and self._unknown is None
             if kind in (Kind.SNAPSHOT, Kind.DELTA):
                 self._take_levels(kind, received, last, flags, batch.levels[levels : levels + count], bids)
             elif kind == Kind.TOUCH:
@@ -213,7 +220,8 @@ class InstrumentAudit:
         self._uncross(self._last)
         for since in self._stale.values():
             self._seconds["stale"] += self._last - since
-        if self._unknown is not None:
+        # A book that was known until the recorder closed its connections was known to the end.
+        if self._unknown is not None and not self._parting:
             self._seconds["unknown"] += self._last - self._unknown
             self._events.add(self._unknown, "unsynced", self._key, "from here to the end the book is not known")
         self._agreement.finish()
@@ -225,7 +233,7 @@ class InstrumentAudit:
             gaps=self._gaps,
             resyncs=self._resyncs,
             disconnects=self._disconnects,
-            synced=self._unknown is None,
+            synced=self._unknown is None or self._parting,
             checksums_agreed=self._checksums[0],
             checksums_failed=self._checksums[1],
             touches_compared=self._agreement.compared,

@@ -14,6 +14,7 @@ from typing import Final
 from airpocket.audit import Events, InstrumentAudit
 from airpocket.report import Report, TapeReport
 from engine.errors import BadFrame, BadRecord
+from ingest.control import says_farewell
 from ingest.session import Session, open_session
 from ingest.tape import Tape, expand, read, recording_of
 
@@ -135,12 +136,13 @@ class Audit:
         finally:
             # Requests are the live feed's to make; here the answers are on the tape.
             session.take_requests()
+        stopping = says_farewell(raw)
         for batch in batches:
             instrument = self._instruments.get(batch.instrument)
             if instrument is None:
                 instrument = self._instruments[batch.instrument] = InstrumentAudit(batch.instrument, self._events)
             try:
-                instrument.take(batch)
+                instrument.take(batch, stopping)
             except BadFrame as error:
                 self._counts[f"refused:{error.reason}"] += 1
                 self._events.add(received, "refused", batch.instrument, str(error))

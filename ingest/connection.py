@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final, Protocol, cast
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event
 from websockets.uri import parse_uri
 
@@ -97,6 +97,10 @@ class Listener(ClientConnection):
         if self._open:
             self._open = False
             ours = self.protocol.close_sent if self.close_code == 1006 else None
+            if ours is not None and ours.code == CloseCode.NORMAL_CLOSURE:
+                # We said goodbye, and the venue cut the line without a word.
+                self._hearer.lost(ours.code, ours.reason)
+                return
             reason = self.close_reason or (f"failed: {ours}" if ours else repr(exc) if exc is not None else "")
             self._hearer.lost(self.close_code or 1006, reason)
 

@@ -40,6 +40,11 @@ def closed(connection: int, code: int, reason: str) -> bytes:
     return _line("close", connection=connection, code=code, reason=reason[:200])
 
 
+def says_farewell(raw: bytes) -> bool:
+    """Tell whether a line is a connection's orderly end, as the feed itself ends it when it is told to stop."""
+    return raw.startswith(MARK + b'"close"') and b'"code":1000,' in raw
+
+
 def body(what: str, symbol: str, epoch: int, status: int, content: bytes | None) -> bytes:
     """Hold a REST body verbatim as the last key; line ends, white space in JSON, become spaces."""
     head = _line("body", what=what, symbol=symbol, epoch=epoch, status=status)
