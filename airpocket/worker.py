@@ -31,7 +31,7 @@ from sinks.topic import TopicSink
 log: Final = logging.getLogger("airpocket.worker")
 
 #: Seconds that delivering what is written may take once the process was told to stop.
-DRAIN: Final = 7.0
+DRAIN: Final = 5.0
 #: Milliseconds that the broker may hold a fetch while recovering.
 JUMP: Final = 50
 

@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from kafka import KafkaConsumer, TopicPartition
@@ -36,6 +36,8 @@ from engine.schema import Record
 #: A topic and one of its partitions.
 Place: TypeAlias = tuple[str, int]
 MILLISECOND: Final = 1_000_000
+#: Seconds that looking whether the broker is there may keep a reader who has other things to do.
+GLANCE: Final = 2.0
 #: What a market record's header calls the underlying asset.
 HEADER_ASSET: Final = "asset"
 
@@ -67,7 +69,7 @@ class TopicSource:
         self._broken: tuple[str, TopicPartition] | None = None
         #: How often the consumer was built anew.
         self.rebuilt = 0
-        self._consumer = self._open()
+        self._consumer = self._open(broker)
 
     def partitions(self, topic: str) -> list[int]:
         """List the partitions of a topic; raises BadConfig where it does not exist."""
@@ -200,10 +202,10 @@ class TopicSource:
                     raise Undelivered(f"no broker leads {error} within {self._broker.timeout:g} s") from error
                 time.sleep(0.02)
 
-    def _open(self) -> Any:
+    def _open(self, broker: BrokerConfig) -> Any:
         try:
             return connect(
-                self._broker,
+                broker,
                 "source",
                 KafkaConsumer,
                 KafkaNetClient,
@@ -213,7 +215,8 @@ class TopicSource:
                 allow_auto_create_topics=False,
                 # Every fetch then says how long each log is, also when it has nothing to give.
                 enable_incremental_fetch_sessions=False,
-                fetch_max_wait_ms=self._broker.fetch_wait,
+                fetch_max_wait_ms=broker.fetch_wait,
+                request_timeout_ms=max(int(self._broker.timeout * 1000), broker.fetch_wait + 1000),
                 max_partition_fetch_bytes=8_000_000,
                 # Few enough that who polls soon looks up again: to stop, to save, at the other partitions.
                 max_poll_records=500,
@@ -230,7 +233,7 @@ class TopicSource:
     def _rebuild(self) -> None:
         # The new one first: while the broker is away the old one stays, and is asked again.
         try:
-            consumer = self._open()
+            consumer = self._open(replace(self._broker, timeout=min(GLANCE, self._broker.timeout)))
         except Undelivered:
             return
         _release(self._consumer)
@@ -283,7 +286,14 @@ class TopicSource:
         quiet = [place for place, moved in self._moved.items() if now - moved > self._stall]
         self._moved |= dict.fromkeys(quiet, now)
         self._pass_holes(quiet)
-        if any(self._reach(place) > self._next[place] for place in quiet):
+        try:
+            # May be too small, never too large; what the last fetch said may be out of date.
+            ends: dict[TopicPartition, int] = self._consumer.end_offsets(quiet, int(1000 * GLANCE))
+        except (KafkaError, KeyError):
+            # It does not answer. Its addresses may have changed, and building anew is how they are learnt.
+            self._rebuild()
+            return
+        if any(max(ends[place], self._consumer.highwater(place) or 0) > self._next[place] for place in quiet):
             self._rebuild()
 
     def _pass_holes(self, places: Iterable[TopicPartition]) -> None:
@@ -295,16 +305,6 @@ class TopicSource:
                 continue
             if position is not None and position > self._next[place]:
                 self._next[place] = position
-
-    def _reach(self, place: TopicPartition) -> int:
-        """Return where the log ends as far as is known; what the broker says may be too small, never too large."""
-        known = self._consumer.highwater(place) or 0
-        try:
-            said: int = self._consumer.end_offsets([place], 2000)[place]
-        except KafkaError:
-            # It does not answer. Its addresses may have changed, and building anew is how they are learnt.
-            return self._next[place] + 1
-        return max(int(known), said)
 
 
 def tail(
