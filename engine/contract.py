@@ -214,12 +214,24 @@ def documents() -> dict[str, str]:
     return {path: json.dumps(document, indent=2) + "\n" for path, document in written.items()}
 
 
-def main(folder: Path) -> None:
-    """Put the documents into a folder."""
-    for path, text in documents().items():
+def main(arguments: list[str]) -> int:
+    """Put the documents into a folder (default `docs`); with `--check` only say which of them are not current."""
+    folder = Path(next((word for word in arguments if word != "--check"), "docs"))
+    old = [path for path, text in documents().items() if not _says(folder / path, text)]
+    if "--check" in arguments:
+        sys.stderr.writelines(
+            f"{folder / path} is not current: run `python -m engine.contract {folder}`\n" for path in old
+        )
+        return 1 if old else 0
+    for path in old:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+        (folder / path).write_text(documents()[path])
+    return 0
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text() == text
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
+    sys.exit(main(sys.argv[1:]))

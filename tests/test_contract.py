@@ -57,8 +57,14 @@ def test_the_documents_are_up_to_date() -> None:
 
 
 def test_the_documents_can_be_written_anywhere(tmp_path: Path) -> None:
-    contract.main(tmp_path)
+    check = ["--check", str(tmp_path)]
+    assert contract.main(check) == 1
+    assert not list(tmp_path.iterdir()), "a check writes nothing"
+    assert contract.main([str(tmp_path)]) == 0
     assert (tmp_path / "asyncapi.json").read_text() == contract.documents()["asyncapi.json"]
+    assert contract.main(check) == 0
+    (tmp_path / "asyncapi.json").write_text("{}")
+    assert contract.main(check) == 1
 
 
 def test_every_record_is_what_its_schema_says() -> None:

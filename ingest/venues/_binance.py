@@ -11,7 +11,7 @@ since 2026-04-10, the latest before; its `S` is the order's side, so SELL means 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +35,7 @@ from engine.schema import (
 )
 from ingest.decimals import rounded, scaled, signed
 from ingest.rows import message
-from ingest.venues import Decoded
+from ingest.venues import Decoded, Stream
 from ingest.venues._fields import book_side, identity, level_rows, member, moment, sorted_side, stamps
 
 #: Binance shows the largest liquidation of a second from this day on, before it the latest. ns.
@@ -68,6 +68,19 @@ _KIND_TRADE: Final = Kind.TRADE
 
 _WRAPPER: Final = b'{"stream":"'
 _BARE_DEPTH: Final = b'{"e":"depthUpdate"'
+
+
+def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:
+    """Send nothing: the URL subscribes."""
+    return ()
+
+
+def weigh(depth: Sequence[tuple[int, int]], otherwise: int, path: str) -> int:
+    """Tell the weight of a REST request: of a depth request by its limit, `depth` being (limit, weight) ascending."""
+    if "/depth?" not in path:
+        return otherwise
+    limit = int(path.partition("limit=")[2] or 500)
+    return next(weight for most, weight in depth if limit <= most)
 
 
 class BinanceDecoder:

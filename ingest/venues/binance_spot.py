@@ -18,7 +18,7 @@ from typing import Final
 from engine.instrument import Instrument
 from engine.schema import Channel, Contract
 from ingest.venues import SECOND, Limits, Stream, Venue
-from ingest.venues._binance import BinanceDecoder
+from ingest.venues._binance import BinanceDecoder, subscribe, weigh
 from ingest.venues._binance_emulation import emulation
 from ingest.venues._binance_instruments import infer_instruments, parse_instruments
 
@@ -57,22 +57,9 @@ def url(base: str, socket: str, streams: Sequence[Stream]) -> str:
     return f"{base}/stream?streams={'/'.join(stream.name for stream in streams)}"
 
 
-def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:
-    """Send nothing: the URL subscribes."""
-    return ()
-
-
 def decoder(instruments: dict[str, Instrument]) -> BinanceDecoder:
     """Make a decoder."""
     return BinanceDecoder(instruments, futures=False)
-
-
-def weight(path: str) -> int:
-    """Tell the weight of a REST request."""
-    if "/depth?" not in path:
-        return 20
-    limit = int(path.partition("limit=")[2] or 500)
-    return next(weight for most, weight in DEPTH_WEIGHTS if limit <= most)
 
 
 VENUE: Final = Venue(
@@ -99,7 +86,7 @@ VENUE: Final = Venue(
     instruments_path=f"{REST}/exchangeInfo",
     parse_instruments=partial(parse_instruments, NAME, Contract.SPOT),
     infer_instruments=partial(infer_instruments, NAME, Contract.SPOT),
-    weight=weight,
+    weight=partial(weigh, DEPTH_WEIGHTS, 20),
     sequence="consecutive",
     emulation=emulation(REST, futures=False),
 )
