@@ -30,7 +30,7 @@ from ingest.venues import SECOND, Decoded, Venue
 #: A trade id at most this far behind the newest is a repetition; further behind, a new numbering.
 WINDOW: Final = 1_000_000
 #: Wait before asking again for what failed, ns: doubles from the first up to the last.
-PAUSES: Final = (SECOND // 5, 60 * SECOND)
+PAUSES: Final = (SECOND // 5, 5 * SECOND)
 #: REST status -> shortest wait, ns: too many requests, and banned for having gone on.
 STATUS_PAUSES: Final = {429: 10 * SECOND, 418: 120 * SECOND}
 #: A book that was whole this long has its next snapshot asked for without a wait, ns.

@@ -400,7 +400,7 @@ def test_a_failed_snapshot_is_asked_for_again_after_growing_waits() -> None:
         assert session.receive(now, control.body("depth", "BTCUSDT", 1, status, b"{}" if status else None)) == []
         (request,) = [r for r in session.take_requests() if r.what == "depth"]
         waits.append((request.after - now) / SECOND)
-    assert waits == [0.2, 0.4, 0.8, 10, 120, 6.4]
+    assert waits == [0.2, 0.4, 0.8, 10, 120, 5.0]
     assert session.counts["failed_snapshots"] == 6
     assert Kind.SNAPSHOT in kinds(session.receive(now + 200 * SECOND, depth_body(15, 1)))
 
