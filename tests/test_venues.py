@@ -99,10 +99,6 @@ class TestVenue:
         (decoded,) = venue.decoder({"BTCUSDT": known}).body("BTCUSDT", Channel.DEPTH, body)
         assert decoded.rows.tolist() == [*bids.tolist(), *asks.tolist()]
         assert decoded.message["last"].tolist() == [77]
-        if venue.open_interest_path("BTCUSDT") is not None:
-            body = venue.emulation.open_interest(known, 123, 1_723_161_256_298 * 1_000_000)
-            (decoded,) = venue.decoder({"BTCUSDT": known}).body("BTCUSDT", Channel.OPEN_INTEREST, body)
-            assert decoded.rows["value"].tolist() == [123]
 
     def test_an_unknown_symbol_is_the_operators_error(self, venue: venues.Venue) -> None:
         body = venue.emulation.instruments([instrument(venue.name)])

@@ -101,8 +101,6 @@ class Emulation:
     snapshot: Callable[[Instrument, int, int, Rows, Rows], bytes]
     #: instruments -> REST exchange-information body.
     instruments: Callable[[Sequence[Instrument]], bytes]
-    #: instrument, open interest in size decimals, time ns -> REST open-interest body.
-    open_interest: Callable[[Instrument, int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

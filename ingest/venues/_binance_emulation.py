@@ -27,7 +27,6 @@ def emulation(prefix: str, futures: bool) -> Emulation:
         subscribed=subscribed,
         snapshot=_futures_snapshot if futures else _spot_snapshot,
         instruments=exchange_information,
-        open_interest=open_interest,
     )
 
 
@@ -89,12 +88,6 @@ def subscribed(frame: bytes) -> tuple[tuple[str, ...], bytes] | None:
 def exchange_information(instruments: Sequence[Instrument]) -> bytes:
     """Write the exchange information of some instruments, so that parsing it gives the same instruments."""
     return orjson.dumps({"timezone": "UTC", "symbols": [_entry(instrument) for instrument in instruments]})
-
-
-def open_interest(instrument: Instrument, value: int, at: int) -> bytes:
-    """Write an open-interest body."""
-    amount = shown(value, instrument.size_decimals)
-    return orjson.dumps({"openInterest": amount, "symbol": instrument.symbol, "time": at // 1_000_000})
 
 
 def _futures_snapshot(instrument: Instrument, last: int, at: int, bids: Rows, asks: Rows) -> bytes:
