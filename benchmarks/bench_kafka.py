@@ -46,12 +46,12 @@ RECORDS = _records()
 
 @pytest.fixture(scope="module", params=["embedded", "apache"])
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerConfig]:
-    """Settings of one broker whose topics keep everything."""
+    """Settings of one broker whose topics keep everything; the client is named after it, and so the group."""
     topics = [replace(topic, retention=-1) for topic in TOPICS]
     if request.param == "embedded":
         with embedded() as running:
             admin.ensure(running, topics)
-            yield running
+            yield replace(running, client_id="embedded broker")
         return
     if missing():
         pytest.skip(f"Apache Kafka is left out: {' and '.join(missing())} not found")
@@ -59,7 +59,7 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     node = ApacheKafka(folder)
     node.start()
     admin.ensure(node.broker, topics)
-    yield node.broker
+    yield replace(node.broker, client_id="Apache Kafka")
     node.kill()
 
 
@@ -88,12 +88,14 @@ def _bare_produce(producer: Any) -> None:
 
 
 def test_produce_5000_records_bare(benchmark: Any, broker: BrokerConfig) -> None:
+    benchmark.group = f"produce, {broker.client_id}"
     producer = _bare_producer(broker)
     benchmark.pedantic(_bare_produce, (producer,), rounds=5, warmup_rounds=1)
     producer.close()
 
 
 def test_produce_5000_records_by_our_sink(benchmark: Any, broker: BrokerConfig) -> None:
+    benchmark.group = f"produce, {broker.client_id}"
     sink = TopicSink(broker, [MARKET])
 
     def produce() -> None:
@@ -114,6 +116,7 @@ def filled(broker: BrokerConfig) -> BrokerConfig:
 
 
 def test_consume_5000_records_bare(benchmark: Any, filled: BrokerConfig) -> None:
+    benchmark.group = f"consume, {filled.client_id}"
     consumer = KafkaConsumer(
         bootstrap_servers=filled.bootstrap,
         enable_auto_commit=False,
@@ -135,6 +138,7 @@ def test_consume_5000_records_bare(benchmark: Any, filled: BrokerConfig) -> None
 
 
 def test_consume_5000_records_by_our_source(benchmark: Any, filled: BrokerConfig) -> None:
+    benchmark.group = f"consume, {filled.client_id}"
     source = TopicSource(filled)
 
     def consume() -> int:

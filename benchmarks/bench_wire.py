@@ -78,6 +78,7 @@ CODECS: dict[str, Codec] = {
 def test_encode_one_record(benchmark: Any, name: str, rows: int) -> None:
     to_bytes, from_bytes = CODECS[name]
     one = batch(rows)
+    benchmark.group = f"encode one record of {rows} rows"
     value = to_bytes(one)
     benchmark.extra_info["bytes_per_row"] = round(len(value) / rows, 1)
     assert benchmark(to_bytes, one) == value
@@ -89,6 +90,7 @@ def test_encode_one_record(benchmark: Any, name: str, rows: int) -> None:
 def test_decode_one_record(benchmark: Any, name: str, rows: int) -> None:
     to_bytes, from_bytes = CODECS[name]
     one = batch(rows)
+    benchmark.group = f"decode one record of {rows} rows"
     read_back = benchmark(from_bytes, to_bytes(one))
     assert read_back.levels.tolist() == one.levels.tolist()
     assert read_back.messages.tolist() == one.messages.tolist()
@@ -119,6 +121,7 @@ def test_read_a_tape_of_94_thousand_lines(
             size += len(raw)
         return count, size
 
+    benchmark.group = f"read a tape of 94 thousand {'frames' if parse else 'lines'}"
     count, size = benchmark.pedantic(lines, rounds=5, warmup_rounds=1)
     assert (count, size) == (93_954, 27_757_550 - 21 * 93_954)
     benchmark.extra_info["megabytes"] = round(size / 1e6, 1)
@@ -129,5 +132,6 @@ def test_read_a_tape_of_94_thousand_lines_once_unpacked(benchmark: Any, tmp_path
         pytest.skip(f"the recorded tape is not here: {TAPE} is absent")
     plain = tmp_path / "plain.tape"
     plain.write_bytes(gzip.decompress(TAPE.read_bytes()))
+    benchmark.group = "read a tape of 94 thousand lines, once unpacked"
     count = benchmark.pedantic(lambda: sum(1 for _ in read([plain])), rounds=5, warmup_rounds=1)
     assert count == 93_954
