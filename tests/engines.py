@@ -10,6 +10,7 @@ from pathlib import Path
 from airpocket.recovery import OUTPUTS
 from airpocket.worker import WorkerConfig, run
 from engine.broker import BrokerConfig
+from engine.config import EngineConfig
 from engine.schema import Record
 from engine.topics import MARKET
 from ingest.topic import TopicSource
@@ -61,13 +62,18 @@ def total(wanted: dict[tuple[str, int], list[Record]]) -> int:
 
 
 @contextmanager
-def engine(broker: BrokerConfig, settings: WorkerConfig, partitions: Sequence[int] = PARTITIONS) -> Iterator[None]:
+def engine(
+    broker: BrokerConfig,
+    settings: WorkerConfig,
+    partitions: Sequence[int] = PARTITIONS,
+    config: EngineConfig = CONFIG,
+) -> Iterator[None]:
     """Run the worker in a thread for as long as the block lasts, and raise what it raised."""
     stop, failures = threading.Event(), list[BaseException]()
 
     def work() -> None:
         try:
-            run(broker, CONFIG, partitions, stop, settings)
+            run(broker, config, partitions, stop, settings)
         except BaseException as error:
             failures.append(error)
 

@@ -1,6 +1,7 @@
 """A plain dict for a book, and the recorded tapes' lines: what the venue tests share."""
 
 import gzip
+from collections.abc import Iterable
 from pathlib import Path
 
 from engine.schema import MESSAGE, Batch, Kind
@@ -56,3 +57,8 @@ class Ladder:
         """Best bid and ask with their sizes."""
         bid, ask = max(self.bids), min(self.asks)
         return [(bid, self.bids[bid]), (ask, self.asks[ask])]
+
+
+def kinds(batches: Iterable[Batch]) -> list[Kind]:
+    """Give the kind of each batch's first message."""
+    return [Kind(batch.messages[0]["kind"]) for batch in batches]

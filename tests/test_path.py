@@ -11,11 +11,10 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from airpocket.broker import embedded
 from airpocket.names import SIGNALS
 from airpocket.player import Player
 from airpocket.verify import verify
-from airpocket.worker import WorkerConfig, run
+from airpocket.worker import WorkerConfig
 from engine.broker import BrokerConfig
 from engine.config import EngineConfig
 from engine.kernel import COMPILED
@@ -39,6 +38,7 @@ from ingest.emulator import Emulator
 from ingest.tape import read
 from ingest.topic import TopicSource
 from ingest.venues import load
+from tests.engines import engine
 from tests.feeding import Ledger
 from tests.oracle import Oracle
 
@@ -101,26 +101,9 @@ def ingesting(
             process.wait()
 
 
-@contextmanager
-def computing(broker: BrokerConfig) -> Iterator[None]:
+def computing(broker: BrokerConfig) -> AbstractContextManager[None]:
     """Run the engine in a thread; leaving the block drains it."""
-    stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            run(broker, EngineConfig(), range(PARTITIONS), stop, WorkerConfig(recovery=False))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(30)
-    assert not failures, failures
+    return engine(broker, WorkerConfig(recovery=False), range(PARTITIONS), EngineConfig())
 
 
 def wait_for(process: "subprocess.Popen[bytes]", finished: "asyncio.Task[None]", seconds: float) -> None:
