@@ -222,7 +222,7 @@ def test_a_full_disk_is_reported_leaves_no_partial_line_and_recording_goes_on(sm
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from tests.test_tape import fill_and_recover
+from tests.test_recorder import fill_and_recover
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
 fill_and_recover(Path(sys.argv[1]), lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)))
