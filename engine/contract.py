@@ -188,7 +188,8 @@ def _latest(found: Sequence[Signal]) -> dict[str, Any]:
 
 
 def _market() -> dict[str, Any]:
-    payload = {"schemaFormat": "application/xml", "schema": {"$ref": "../engine/market.xml"}}
+    # A reader of this document takes every $ref for JSON or YAML, so the XML is named by an extension.
+    payload = {**BINARY, "x-sbe-schema": "../engine/market.xml"}
     text = "Rows of one instrument within one linger interval: SBE messages one after another."
     return _message(MARKET, text, "application/vnd.sbe", payload, KEY, MARKET_HEADERS)
 

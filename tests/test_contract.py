@@ -142,7 +142,7 @@ def test_asyncapi_points_at_the_sbe_schema_of_the_market() -> None:
     document = json.loads((DOCS / "asyncapi.json").read_text())
     market_of = document["components"]["messages"]["market.v1"]
     assert market_of["contentType"] == "application/vnd.sbe"
-    assert (DOCS / market_of["payload"]["schema"]["$ref"]).resolve() == ROOT / "engine" / "market.xml"
+    assert (DOCS / market_of["payload"]["x-sbe-schema"]).resolve() == ROOT / "engine" / "market.xml"
     assert (ROOT / "engine" / "market.xml").is_file()
     assert set(market_of["headers"]["properties"]) == {"asset", "schema"}
 
