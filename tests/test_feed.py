@@ -111,6 +111,8 @@ def test_bursts_lose_nothing_and_carry_the_time_of_their_arrival(btc: Path) -> N
         options = {"instruments": known(venue, head(btc, 2_000)), "record": record, "deliver": deliver}
         async with feeding(venue, ["BTCUSDT"], reach, **options) as caught:
             await caught.until(look, seconds=60)
+        # The last trades may have come between the two looks at their number.
+        looks.append((len(ids), withheld(os.getpid(), pid)))
 
     with settled(), subprocess.Popen(command, stdout=subprocess.PIPE) as sender:
         assert sender.stdout is not None
@@ -143,7 +145,7 @@ def test_a_slow_consumer_delays_no_stamp(btc: Path) -> None:
     late = sorted((received - frames[0][0]) - (at - frames[0][1]) / 20 for received, at in frames)
     assert len(frames) == 5_999
     # Had stamps waited for the consumer, the last would be 4 s late.
-    assert late[-1] < 1e9
+    assert late[-1] < 2e9
 
 
 def test_a_full_queue_drops_the_connection_and_counts(btc: Path, oracle: Oracle) -> None:

@@ -116,8 +116,8 @@ def test_a_late_rest_answer_delays_no_frame(btc: Path, oracle: Oracle) -> None:
     frames = [(received, sent[raw]) for received, raw in caught.tape if raw in sent]
     received0, sent0 = frames[0]
     late = sorted((received - received0) - (at - sent0) / speed for received, at in frames)
-    assert late[-1] < 1.5e9
-    assert late[int(len(late) * 0.99)] < 0.5e9
+    # Had frames waited for the answer, they would be 3 s late.
+    assert late[-1] < 2e9
     body = next(received for received, raw in caught.tape if b'"what":"depth"' in raw[:60])
     assert body - received0 > 2.9e9
     assert sum(received < body for received, _ in frames) > COUNT / 2
@@ -143,4 +143,5 @@ def test_fifty_lost_connections_leave_nothing_behind(btc: Path) -> None:
     caught = asyncio.run(storm())
     assert statuses(caught).count(Status.CONNECTED) >= 50
     opens = [received for received, raw in caught.tape if raw.startswith(b'{"airpocket":"open"')]
-    assert max(b - a for a, b in pairwise(opens)) < 2e9
+    # Back at once each time: the wait never grows towards its 10 s, for data came in between.
+    assert max(b - a for a, b in pairwise(opens)) < 5e9
