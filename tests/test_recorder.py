@@ -118,7 +118,7 @@ def test_a_disk_slower_than_the_records_refuses_within_its_patience_and_keeps_wh
             taken += some
         except Undelivered as error:
             refused.append(str(error))
-        assert monotonic() - begin < 1.0
+        assert monotonic() - begin < 5.0
     sink.close()
     assert refused
     assert all("too slow" in why and "2000 records were not taken" in why for why in refused)
