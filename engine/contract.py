@@ -218,15 +218,15 @@ def documents() -> dict[str, str]:
 def main(arguments: list[str]) -> int:
     """Put the documents into a folder (default `docs`); with `--check` only say which of them are not current."""
     folder = Path(next((word for word in arguments if word != "--check"), "docs"))
-    old = [path for path, text in documents().items() if not _says(folder / path, text)]
+    old = {path: text for path, text in documents().items() if not _says(folder / path, text)}
     if "--check" in arguments:
         sys.stderr.writelines(
             f"{folder / path} is not current: run `python -m engine.contract {folder}`\n" for path in old
         )
         return 1 if old else 0
-    for path in old:
+    for path, text in old.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(documents()[path])
+        (folder / path).write_text(text)
     return 0
 
 
