@@ -1,13 +1,194 @@
 """What the engine may be told: frozen values, checked once, hashed into every signal's header."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 
 from engine.errors import BadConfig
+from engine.knowledge import Knowledge
 
 #: Changes whenever the same rows could give other signal bytes.
-ENGINE_VERSION: Final = "1"
+ENGINE_VERSION: Final = "2"
+
+
+def above_zero(section: Any, names: Sequence[str]) -> None:
+    """Refuse a setting that is not above 0."""
+    for name in names:
+        if not getattr(section, name) > 0:
+            raise BadConfig(f"{name} is {getattr(section, name)}, allowed are values above 0")
+
+
+def ascending(name: str, values: Sequence[int], low: int, high: int) -> None:
+    """Refuse a list that is empty, not ascending, or reaches outside its bounds."""
+    if not values or list(values) != sorted(set(values)) or not low <= values[0] <= values[-1] <= high:
+        raise BadConfig(f"{name} are {tuple(values)}, allowed are ascending whole numbers from {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineConfig:
+    """What depth is compared with: its own median at this hour of the week."""
+
+    #: Bands that have a baseline, basis points; each must be one of the engine's bands.
+    bands: tuple[int, ...] = (10, 50, 100)
+    #: A sample of depth and spread every so often, ms of row time.
+    sample: int = 5_000
+    #: How long until a visit counts half, days.
+    half_life: float = 14.0
+    #: Visits that an hour of the week needs before its own median is used instead of the all-week one.
+    visits: int = 3
+    #: Samples that a session needs before its median stands in while there are fewer visits than that in all.
+    session: int = 12
+
+    def __post_init__(self) -> None:
+        above_zero(self, ("sample", "half_life", "visits", "session"))
+        ascending("bands", self.bands, 1, 9_999)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowConfig:
+    """How order flow is cut in time."""
+
+    #: The grid on which flow is summed, ms of row time; asset-wide signals are computed on the same grid.
+    cell: int = 250
+    #: Windows over which order-flow imbalance is reported, ms, ascending; multiples of the cell.
+    windows: tuple[int, ...] = (1_000, 5_000, 10_000)
+    #: Window of the refill ratio, ms; a multiple of the cell.
+    refill: int = 5_000
+    #: Times after a trade at which its spread is called realised, ms, ascending; multiples of the cell.
+    horizons: tuple[int, ...] = (1_000, 5_000, 30_000)
+    #: Interval whose price change is regressed on its order-flow imbalance, ms; a multiple of the cell.
+    impact: int = 1_000
+    #: Memory of that regression, seconds (forgetting factor exp(-interval / memory)).
+    impact_memory: float = 120.0
+    #: Training window of the weights of integrated order-flow imbalance, seconds.
+    training: int = 1_800
+    #: A shock: this share of a side's depth within the shock band gone within `shock_window`.
+    shock: float = 0.5
+    shock_window: int = 1_000
+    #: How long recovery from a shock is followed, ms.
+    recovery: int = 60_000
+    #: Signed-flow toxicity: quote units per volume bucket, and how many buckets.
+    bucket: int = 1_000_000
+    buckets: int = 50
+
+    def __post_init__(self) -> None:
+        names = ("cell", "refill", "impact", "impact_memory", "training", "shock_window", "recovery", "bucket")
+        above_zero(self, (*names, "buckets"))
+        ascending("windows", self.windows, self.cell, 60_000)
+        ascending("horizons", self.horizons, self.cell, 60_000)
+        for value in (*self.windows, *self.horizons, self.refill, self.impact, self.shock_window, self.recovery):
+            if value % self.cell or value > 60_000:
+                raise BadConfig(f"{value} ms is no whole number of cells of {self.cell} ms up to 60000 ms")
+        if not 0 < self.shock < 1:
+            raise BadConfig(f"shock is {self.shock}, allowed are shares between 0 and 1")
+        if self.buckets > 256:
+            raise BadConfig(f"buckets is {self.buckets}, allowed are 1 to 256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacuumConfig:
+    """Constants of the vacuum's state machine and of the air-pocket map."""
+
+    #: Band, bps, of the depth ratio that the machine reads; one of the baseline's bands.
+    band: int = 10
+    #: NORMAL -> THIN: ratio below this for so long, ms.
+    thin_ratio: float = 0.5
+    thin_for: int = 2_000
+    #: THIN -> VACUUM: ratio below this, refill below that, and a wide spread or withdrawal, for so long.
+    vacuum_ratio: float = 0.2
+    vacuum_refill: float = 0.5
+    vacuum_spread: float = 5.0
+    vacuum_withdrawal: float = 0.6
+    vacuum_for: int = 1_000
+    #: VACUUM -> RECOVERING: refill above this for so long.
+    recovering_refill: float = 1.0
+    recovering_for: int = 3_000
+    #: RECOVERING -> NORMAL: ratio above this for so long.
+    normal_ratio: float = 0.6
+    normal_for: int = 10_000
+    #: A record at least this often in row time, beside one at every transition, ms.
+    cadence: int = 1_000
+    #: Air pockets are looked for within so many bps of the mid.
+    pocket_band: int = 200
+    #: A hole is an interval with less than this share of the depth within 100 bps.
+    pocket_share: float = 0.05
+
+    def __post_init__(self) -> None:
+        above_zero(self, [each.name for each in fields(self)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapConfig:
+    """Assumptions of the estimated liquidation map."""
+
+    #: Leverages that positions are assumed to have, ascending, and the prior weight of each; weights sum to 1.
+    leverages: tuple[int, ...] = (5, 10, 20, 50, 100)
+    weights: tuple[float, ...] = (0.35, 0.30, 0.20, 0.10, 0.05)
+    #: How many liquidations the prior is worth: sum of the Dirichlet's parameters.
+    strength: float = 20.0
+    #: Size of a typical position, quote units: decides its maintenance bracket and what one liquidation counts.
+    position: float = 100_000.0
+    #: Maintenance margin rate of venues without brackets.
+    maintenance: float = 0.004
+    #: Age by which a position's chance of being the one that closes has halved, hours.
+    half_life: float = 24.0
+    #: Draws from the posterior behind every probability.
+    draws: int = 200
+
+    def __post_init__(self) -> None:
+        above_zero(self, ("strength", "position", "maintenance", "half_life", "draws"))
+        ascending("leverages", self.leverages, 1, 1_000)
+        if len(self.weights) != len(self.leverages) or abs(sum(self.weights) - 1.0) > 1e-9 or min(self.weights) <= 0:
+            raise BadConfig(f"weights are {self.weights}, allowed is one above 0 per leverage, 1 in sum")
+        if max(self.leverages) * self.maintenance >= 1.0:
+            raise BadConfig(
+                f"maintenance is {self.maintenance}: at {max(self.leverages)} x a position opens liquidated"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CascadeConfig:
+    """What is asked of the cascade model."""
+
+    #: Falls (and rises) whose critical shock is computed, bps, ascending.
+    drops: tuple[int, ...] = (50, 100, 150, 200, 300, 500, 750, 1_000, 1_500, 2_000)
+    #: Sales (and purchases) whose end is computed, whole quote units, ascending.
+    shocks: tuple[int, ...] = (1_000_000, 10_000_000, 100_000_000)
+    #: The one of the shocks against which the share of makers that may leave is computed, whole quote units.
+    withdrawal: int = 10_000_000
+    #: Share of a price move that the mark price has passed on by the time triggers are tested, 0 to 1.
+    pass_through: float = 1.0
+    #: Share of a position that its first slice liquidates, and how long until the rest follows, ms; 1 is all at once.
+    slice: float = 1.0
+    cooldown: int = 30_000
+    #: Duration of a cascade, ms: makers refill for so long at the measured rate.
+    duration: int = 0
+    #: A record at least this often in row time, ms; 0 is one at every book message that can change it.
+    cadence: int = 1_000
+    #: A record at once where a critical shock moved by more than this share since the last one.
+    step: float = 0.2
+    #: Horizon of the probability, seconds, and how often it is computed anew, ms.
+    horizon: int = 60
+    risk_cadence: int = 10_000
+    #: Horizons of observed net selling that a tail needs; the share of them below its threshold.
+    samples: int = 200
+    threshold: float = 0.95
+
+    def __post_init__(self) -> None:
+        above_zero(self, ("withdrawal", "step", "horizon", "risk_cadence", "samples"))
+        ascending("drops", self.drops, 1, 9_999)
+        ascending("shocks", self.shocks, 1, 10**15)
+        if self.withdrawal not in self.shocks:
+            raise BadConfig(f"withdrawal is {self.withdrawal}, allowed is one of the shocks {self.shocks}")
+        for name, value, low in (("pass_through", self.pass_through, 0), ("slice", self.slice, 1e-6)):
+            if not low <= value <= 1:
+                raise BadConfig(f"{name} is {value}, allowed are shares from {low} to 1")
+        if not 0.5 <= self.threshold < 1:
+            raise BadConfig(f"threshold is {self.threshold}, allowed are shares from 0.5 to below 1")
+        for name in ("cooldown", "duration", "cadence"):
+            if getattr(self, name) < 0:
+                raise BadConfig(f"{name} is {getattr(self, name)}, allowed are milliseconds from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +209,16 @@ class EngineConfig:
     stale_after: int = 2_000
     #: A book crossed for longer than this is not known, ms of row time.
     crossed_after: int = 100
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+    vacuum: VacuumConfig = field(default_factory=VacuumConfig)
+    map: MapConfig = field(default_factory=MapConfig)
+    cascade: CascadeConfig = field(default_factory=CascadeConfig)
+    #: What the desk knows and no feed says; read from files, not from keys.
+    knowledge: Knowledge = field(default_factory=Knowledge, metadata={"key": False})
 
     def __post_init__(self) -> None:
-        if (
-            not self.bands
-            or list(self.bands) != sorted(set(self.bands))
-            or not 1 <= self.bands[0] <= self.bands[-1] < 10_000
-        ):
-            raise BadConfig(f"bands are {self.bands}, allowed are ascending basis points from 1 to 9999")
+        ascending("bands", self.bands, 1, 9_999)
         if list(self.notionals) != sorted(set(self.notionals)) or any(n <= 0 for n in self.notionals):
             raise BadConfig(f"notionals are {self.notionals}, allowed are ascending positive whole numbers")
         for name in ("cadence", "health_cadence", "latest_cadence", "stale_after", "crossed_after"):

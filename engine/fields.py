@@ -33,6 +33,36 @@ class Why(IntEnum):
     NO_BOOK_MESSAGE = 6
     #: No message with a usable exchange stamp in the window.
     NO_STAMP = 7
+    #: Fewer samples or visits of this book than a median needs.
+    NO_BASELINE = 8
+    #: No reference level is configured, or nothing to compare it with was measured yet.
+    NO_REFERENCE = 9
+    #: Less time, or fewer events, than the value needs have passed since the book is known.
+    TOO_EARLY = 10
+    #: No trade in the window.
+    NO_TRADES = 11
+    #: Nothing was cancelled, executed or moved in the window, so there is nothing to divide by.
+    NO_FLOW = 12
+    #: No shock is being recovered from.
+    NO_SHOCK = 13
+    #: Weights are fitted at the end of a training window, and none has ended yet.
+    UNTRAINED = 14
+    #: No fitted model is loaded, or it rests on too few events.
+    UNCALIBRATED = 15
+    #: An input of the model is undefined.
+    MISSING_INPUT = 16
+    #: The side holds no level, or too few, within the band looked at.
+    NO_LEVELS = 17
+    #: No liquidation map: no open interest and no exposure is known.
+    NO_MAP = 18
+    #: Too few observations in the past to fit a tail.
+    TOO_FEW_SAMPLES = 19
+    #: No venue of the asset is fresh.
+    NO_VENUE = 20
+    #: The book ends before the answer: what it shows is sold out.
+    EXHAUSTED = 21
+    #: The instrument's health says that its book is not known; said of one venue inside an asset-wide record.
+    UNKNOWN = 22
 
 
 #: What JSON says of each Why.
@@ -73,9 +103,11 @@ class Signal:
     fields: tuple[Field, ...]
     #: Whether every field is null while the state is `unknown`.
     needs_book: bool
+    #: What a record speaks of: one instrument, or an asset across its venues.
+    scope: Literal["instrument", "asset"] = "instrument"
 
 
-#: What opens every record, whatever the signal.
+#: What opens every record of an instrument, whatever the signal.
 ENVELOPE: Final = (
     Field("schema", "integer", "", "Version of the record; a change that could break a reader changes it."),
     Field("signal", "string", "", "Name of the signal."),
@@ -92,16 +124,30 @@ ENVELOPE: Final = (
     Field("state", "string", "", "Whether the book may be believed.", values=("ok", "unknown")),
     Field("reason", "string", "", "Why it may not.", null="While the state is `ok`."),
 )
-FORMAT: Final = {"number": "<f8", "integer": "<i8", "boolean": "<u1"}
+#: What opens every record of an asset.
+ASSET_ENVELOPE: Final = (
+    Field("schema", "integer", "", "Version of the record; a change that could break a reader changes it."),
+    Field("signal", "string", "", "Name of the signal."),
+    Field("asset", "string", "", "Underlying asset, the record's key."),
+    Field("time", "integer", "ns", "Row time: receive stamp of the row that caused the record; never goes back."),
+    Field("line", "integer", "ns", "Line of the grid: every venue's book is shown as of its last row before it."),
+    Field("state", "string", "", "Whether at least one venue's book may be believed.", values=("ok", "unknown")),
+    Field("reason", "string", "", "Why none may.", null="While the state is `ok`."),
+)
+ENVELOPES: Final = {"instrument": ENVELOPE, "asset": ASSET_ENVELOPE}
+#: A string with a list of values stands in the row as its place in that list; one without is the caller's to add.
+FORMAT: Final = {"number": "<f8", "integer": "<i8", "boolean": "<u1", "string": "<i8"}
 
 
 class Layout:
     """A signal's fields as a row: the dtype that its kernel fills, and the way from that row to JSON values."""
 
     def __init__(self, fields: Sequence[Field], sizes: Mapping[str, int]) -> None:
+        fields = [field for field in fields if field.type != "string" or field.values]
         self._names = tuple(field.name for field in fields)
+        self._words = tuple((field.name, field.values) for field in fields if field.type == "string")
         self._arrays = tuple(field.name for field in fields if field.over)
-        self._booleans = tuple(field.name for field in fields if field.type == "boolean")
+        self._booleans = tuple((field.name, bool(field.over)) for field in fields if field.type == "boolean")
         shapes = {field.name: (sizes[field.over],) if field.over else () for field in fields}
         values = [(field.name, FORMAT[field.type], shapes[field.name]) for field in fields]
         whys = {field.why: (field.why, "<u1", shapes[field.name]) for field in fields if field.why}
@@ -118,8 +164,11 @@ class Layout:
         found = dict(zip(self._names, cells, strict=False))
         for name in self._arrays:
             found[name] = found[name].tolist()
-        for name in self._booleans:
-            found[name] = [value != 0 for value in found[name]]
+        for name, many in self._booleans:
+            found[name] = [value != 0 for value in found[name]] if many else found[name] != 0
+        for name, words in self._words:
+            at = found[name]
+            found[name] = [words[each] for each in at] if isinstance(at, list) else words[at]
         return found, self._withhold(found, cells) if cells[-1] else {}
 
     def _withhold(self, found: dict[str, Any], cells: tuple[Any, ...]) -> dict[str, str]:
