@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from airpocket.keys import Key, cast, find, flatten, shown
 from engine.broker import BrokerConfig
-from engine.config import EngineConfig
+from engine.config import BaselineConfig, CascadeConfig, EngineConfig, FlowConfig, MapConfig, VacuumConfig
 from engine.errors import BadConfig
 
 PREFIX: Final = "AIRPOCKET__"
@@ -26,6 +26,14 @@ PREFIX: Final = "AIRPOCKET__"
 FILE: Final = "airpocket.toml"
 #: Names the file where no flag does.
 FILE_VARIABLE: Final = "AIRPOCKET_CONFIG"
+#: The tables below `[engine]`.
+ENGINE_PARTS: Final[Mapping[str, Any]] = {
+    "baseline": BaselineConfig,
+    "flow": FlowConfig,
+    "vacuum": VacuumConfig,
+    "map": MapConfig,
+    "cascade": CascadeConfig,
+}
 #: Origin of what `VENUE:SYMBOL` arguments say.
 FEEDS: Final = "argument"
 
@@ -222,12 +230,17 @@ def _build(met: Mapping[Parts, tuple[Key, Any, str]], keys: Sequence[Key]) -> Co
     def section(*prefix: str) -> dict[str, Any]:
         return {path[-1]: value for path, value in values.items() if path[:-1] == prefix and path not in twins}
 
+    def engine() -> EngineConfig:
+        parts = {name: _section(kind, f"engine.{name}", section("engine", name)) for name, kind in ENGINE_PARTS.items()}
+        known: EngineConfig = _section(EngineConfig, "engine", {**section("engine"), **parts})
+        return known
+
     venues = {name: VenueConfig(**section("ingest", "venues", name)) for name in names}
     return Config(
         ingest=IngestConfig(venues=venues),
         record=RecordConfig(**section("record")),
         kafka=_section(BrokerConfig, "kafka", section("kafka")),
-        engine=_section(EngineConfig, "engine", section("engine")),
+        engine=engine(),
         worker=WorkerSection(**section("worker")),
         origins=tuple(sorted(origins, key=lambda row: row[1])),
     )

@@ -39,10 +39,15 @@ class Key:
 
 
 def flatten(section: type[Any], prefix: tuple[str, ...]) -> list[Key]:
-    """List every key of a dataclass; a mapping of dataclasses becomes keys below `*`."""
+    """List every key of a dataclass; a mapping of dataclasses becomes keys below `*`.
+
+    A field whose metadata says `key: False` is no key.
+    """
     hints = get_type_hints(section)
     keys: list[Key] = []
     for entry in fields(section):
+        if not entry.metadata.get("key", True):
+            continue
         path, kind = (*prefix, entry.name), hints[entry.name]
         if is_dataclass(kind) and isinstance(kind, type):
             keys += flatten(kind, path)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine import signals
-from engine.fields import ENVELOPE, RECORD_VERSION, WHY, Field, Signal
+from engine.fields import ENVELOPES, RECORD_VERSION, WHY, Field, Signal
 from engine.schema import VERSION
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, MARKET, RAW, SIGNAL_LATEST, STATE, TOPICS, Topic
 from engine.trust import Reason
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 KEY: Final = {"type": "string", "pattern": "^[^:|]+:.+$", "description": "`venue:SYMBOL`."}
+ASSET_KEY: Final = {"type": "string", "pattern": "^[^|]+$", "description": "`venue:SYMBOL`, or the asset alone."}
 BINARY: Final = {"type": "string", "format": "binary"}
 SIGNAL_HEADERS: Final = {
     HEADER_SOURCE: "`<offset>:<index>`: offset of the market record that caused this one, and its place among what "
@@ -40,7 +41,7 @@ def all_signals() -> list[Signal]:
 
 def record_schema(signal: Signal) -> dict[str, Any]:
     """Describe the records of a signal as a JSON Schema."""
-    properties = {field.name: _property(field, bool(field.null)) for field in ENVELOPE}
+    properties = {field.name: _property(field, bool(field.null)) for field in ENVELOPES[signal.scope]}
     properties |= {
         field.name: _property(field, bool(field.why) or (signal.needs_book and field.over != field.name))
         for field in signal.fields
@@ -57,7 +58,7 @@ def record_schema(signal: Signal) -> dict[str, Any]:
     }
     return {
         "$schema": DIALECT,
-        "$id": f"urn:airpocket:{signal.topic}",
+        "$id": f"urn:airpocket:{signal.topic}" + (":asset" if signal.scope == "asset" else ""),
         "title": signal.topic,
         "description": signal.meaning,
         "type": "object",
@@ -107,7 +108,8 @@ def _states(signal: Signal) -> dict[str, Any]:
 def asyncapi(found: Sequence[Signal]) -> dict[str, Any]:
     """Describe every topic: address, key, headers, payload, retention."""
     messages = {MARKET: _market(), STATE: _state(), RAW: _raw()}
-    messages |= {signal.topic: _signal(signal) for signal in found}
+    for topic in sorted({signal.topic for signal in found}):
+        messages[topic] = _signal(topic, [signal for signal in found if signal.topic == topic])
     messages[SIGNAL_LATEST] = _latest(found)
     return {
         "asyncapi": "3.0.0",
@@ -164,25 +166,33 @@ def _message(name: str, summary: str, kind: str, payload: Any, key: Any, headers
     }
 
 
-def _signal(signal: Signal) -> dict[str, Any]:
-    payload = {
+def _signal(topic: str, found: Sequence[Signal]) -> dict[str, Any]:
+    meaning = " ".join(signal.meaning for signal in sorted(found, key=lambda signal: signal.scope != "instrument"))
+    key = ASSET_KEY if any(signal.scope == "asset" for signal in found) else KEY
+    return _message(topic, meaning, "application/json", _payload(found), key, SIGNAL_HEADERS)
+
+
+def _payload(found: Sequence[Signal]) -> dict[str, Any]:
+    references = [{"$ref": path_of(signal)} for signal in found]
+    return {
         "schemaFormat": "application/schema+json;version=draft-2020-12",
-        "schema": {"$ref": f"schema/{signal.topic}.json"},
+        "schema": references[0] if len(references) == 1 else {"oneOf": references},
     }
-    return _message(signal.topic, signal.meaning, "application/json", payload, KEY, SIGNAL_HEADERS)
+
+
+def path_of(signal: Signal) -> str:
+    """Name the file that holds a signal's schema, below the folder of the documents."""
+    return f"schema/{signal.topic}{'.asset' if signal.scope == 'asset' else ''}.json"
 
 
 def _latest(found: Sequence[Signal]) -> dict[str, Any]:
     names = "|".join(signal.name for signal in found)
     key = {
         "type": "string",
-        "pattern": rf"^({names})\|[^:|]+:.+$",
-        "description": "`signal|venue:SYMBOL`: compaction keeps the newest record of each signal and instrument.",
+        "pattern": rf"^({names})\|.+$",
+        "description": "`signal|venue:SYMBOL` or `signal|ASSET`: compaction keeps the newest record of each.",
     }
-    payload = {
-        "schemaFormat": "application/schema+json;version=draft-2020-12",
-        "schema": {"oneOf": [{"$ref": f"schema/{signal.topic}.json"} for signal in found]},
-    }
+    payload = _payload(found)
     text = "For late joiners: twins of the signals' records, every change of state and else at most one a second."
     return _message(SIGNAL_LATEST, text, "application/json", payload, key, SIGNAL_HEADERS)
 
@@ -210,7 +220,7 @@ def _raw() -> dict[str, Any]:
 def documents() -> dict[str, str]:
     """Write every document: its path below the folder, and its text."""
     found = all_signals()
-    written = {f"schema/{signal.topic}.json": record_schema(signal) for signal in found}
+    written = {path_of(signal): record_schema(signal) for signal in found}
     written["asyncapi.json"] = asyncapi(found)
     return {path: json.dumps(document, indent=2) + "\n" for path, document in written.items()}
 
