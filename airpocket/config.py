@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from airpocket.keys import Key, cast, find, flatten, shown
+from airpocket.knowledge import KnowledgeFiles
+from airpocket.knowledge import load as load_knowledge
 from engine.broker import BrokerConfig
 from engine.config import BaselineConfig, CascadeConfig, EngineConfig, FlowConfig, MapConfig, VacuumConfig
 from engine.errors import BadConfig
@@ -96,6 +98,7 @@ class Config:
     kafka: BrokerConfig
     engine: EngineConfig
     worker: WorkerSection
+    knowledge: KnowledgeFiles
     #: Every key that has a value: key, value, where it came from.
     origins: tuple[tuple[Key, Parts, Any, str], ...] = field(repr=False)
 
@@ -111,6 +114,7 @@ class _Sections:
     kafka: BrokerConfig
     engine: EngineConfig
     worker: WorkerSection
+    knowledge: KnowledgeFiles
 
 
 def known_keys() -> list[Key]:
@@ -230,9 +234,12 @@ def _build(met: Mapping[Parts, tuple[Key, Any, str]], keys: Sequence[Key]) -> Co
     def section(*prefix: str) -> dict[str, Any]:
         return {path[-1]: value for path, value in values.items() if path[:-1] == prefix and path not in twins}
 
+    files = KnowledgeFiles(**section("knowledge"))
+
     def engine() -> EngineConfig:
         parts = {name: _section(kind, f"engine.{name}", section("engine", name)) for name, kind in ENGINE_PARTS.items()}
-        known: EngineConfig = _section(EngineConfig, "engine", {**section("engine"), **parts})
+        whole = {**section("engine"), **parts, "knowledge": load_knowledge(files)}
+        known: EngineConfig = _section(EngineConfig, "engine", whole)
         return known
 
     venues = {name: VenueConfig(**section("ingest", "venues", name)) for name in names}
@@ -242,6 +249,7 @@ def _build(met: Mapping[Parts, tuple[Key, Any, str]], keys: Sequence[Key]) -> Co
         kafka=_section(BrokerConfig, "kafka", section("kafka")),
         engine=engine(),
         worker=WorkerSection(**section("worker")),
+        knowledge=files,
         origins=tuple(sorted(origins, key=lambda row: row[1])),
     )
 

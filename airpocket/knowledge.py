@@ -1,0 +1,144 @@
+"""Knowledge from files: exposures, brackets and reference depth as TOML, a fitted model as JSON; frozen values out.
+
+# exposures.toml                                  # brackets.toml             # references.toml
+[[exposure]]                                      [[bracket]]                 [[reference]]
+name = "a fund's loan"                            venue = "binance_usdm"      of = "binance_usdm:BTCUSDT"
+asset = "ETH"                                     notional = 0                band = 100
+quantity = 250_000                                rate = 0.004                level = 20_000_000
+trigger = 1_780          # none: unlevered        amount = 0                  source = "our recording"
+error = 25
+as_of = 2026-02-01T00:00:00Z
+source = "on-chain"
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from engine.errors import BadConfig
+from engine.knowledge import PUBLISHED, Bracket, Exposure, Knowledge, Model, ReferenceDepth
+
+Entry = TypeVar("Entry", Exposure, Bracket, ReferenceDepth)
+
+#: Table of each kind of file.
+TABLES: Final = {Exposure: "exposure", Bracket: "bracket", ReferenceDepth: "reference"}
+NANOSECONDS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeFiles:
+    """Where what the desk knows is written; empty: nothing is known."""
+
+    #: Known holders and their triggers, TOML.
+    exposures: str = ""
+    #: Maintenance margin brackets per venue, TOML.
+    brackets: str = ""
+    #: Depth before the crash of 2025-10-10, TOML; replaces the published shares.
+    references: str = ""
+    #: A fitted vacuum probability, JSON.
+    model: str = ""
+
+
+def load(files: KnowledgeFiles) -> Knowledge:
+    """Read every file that is named. Raises BadConfig naming file, entry, key, the value met and what is allowed."""
+    return Knowledge(
+        exposures=_entries(files.exposures, Exposure) if files.exposures else (),
+        brackets=_entries(files.brackets, Bracket) if files.brackets else (),
+        references=_entries(files.references, ReferenceDepth) if files.references else PUBLISHED,
+        model=_model(files.model) if files.model else None,
+    )
+
+
+def _entries(name: str, kind: type[Entry]) -> tuple[Entry, ...]:
+    table = TABLES[kind]
+    try:
+        tree = tomllib.loads(_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(f"{name} is not TOML: {error}") from None
+    unknown = sorted(set(tree) - {table})
+    if unknown or not isinstance(tree.get(table, []), list):
+        raise BadConfig(f"{name} holds {unknown or [table]}, allowed are [[{table}]] tables only")
+    return tuple(_entry(f"{name}, {table} {at}", each, kind) for at, each in enumerate(tree.get(table, []), 1))
+
+
+def _entry(where: str, values: Mapping[str, Any], kind: type[Entry]) -> Entry:
+    known = {each.name: each for each in fields(kind)}
+    for name in values:
+        if name not in known:
+            raise BadConfig(f"{where} has the unknown key {name!r}, allowed are {', '.join(known)}")
+    missing = [n for n, each in known.items() if each.default is MISSING and n not in values]
+    if missing:
+        raise BadConfig(f"{where} lacks {', '.join(missing)}")
+    given = {name: _value(where, name, str(known[name].type), value) for name, value in values.items()}
+    try:
+        return kind(**given)
+    except BadConfig as error:
+        raise BadConfig(f"{where}: {error}") from None
+
+
+def _value(where: str, name: str, kind: str, value: Any) -> Any:
+    if name == "as_of":
+        return _moment(where, value)
+    if "str" in kind or "Literal" in kind:
+        allowed, fits = "text", isinstance(value, str)
+    elif kind == "int":
+        allowed, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
+    else:
+        allowed, fits = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    if not fits:
+        raise BadConfig(f"{where}: {name} is {value!r}, allowed is {allowed}")
+    return float(value) if "float" in kind else value
+
+
+def _moment(where: str, value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if not isinstance(value, datetime):
+        raise BadConfig(f"{where}: as_of is {value!r}, allowed are a date, a date with time, and integer nanoseconds")
+    met = value if value.tzinfo else value.replace(tzinfo=UTC)
+    since = met - datetime.fromtimestamp(0, UTC)
+    return (since.days * 86_400 + since.seconds) * NANOSECONDS + since.microseconds * 1_000
+
+
+def _model(name: str) -> Model:
+    try:
+        tree = orjson.loads(_text(name))
+    except orjson.JSONDecodeError as error:
+        raise BadConfig(f"{name} is not JSON: {error}") from None
+    known = [each.name for each in fields(Model)]
+    if not isinstance(tree, dict) or not set(tree) <= set(known):
+        met = sorted(set(tree) - set(known)) if isinstance(tree, dict) else type(tree).__name__
+        raise BadConfig(f"{name} holds {met}, allowed is one object of {', '.join(known)}")
+    missing = [n for n in known if n not in tree and n != "source"]
+    if missing:
+        raise BadConfig(f"{name} lacks {', '.join(missing)}")
+    for key in ("inputs", "weights", "knots", "values"):
+        kind = str if key == "inputs" else int | float
+        if not isinstance(tree[key], list) or not all(isinstance(each, kind) for each in tree[key]):
+            raise BadConfig(
+                f"{name}: {key} is {tree[key]!r}, allowed is a list of {'names' if kind is str else 'numbers'}"
+            )
+    for key in ("intercept", "base_rate", "horizon", "events"):
+        if not isinstance(tree[key], int | float) or isinstance(tree[key], bool):
+            raise BadConfig(f"{name}: {key} is {tree[key]!r}, allowed is a number")
+    values: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
+    try:
+        return Model(**values)
+    except BadConfig as error:
+        raise BadConfig(f"{name}: {error}") from None
+
+
+def _text(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise BadConfig(f"{name} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadConfig(f"{name} cannot be read: it is not UTF-8") from None
