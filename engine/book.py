@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import BadFrame, BadRecord
 from engine.instrument import Instrument
@@ -80,6 +81,10 @@ class Book:
         bid, ask = int(memory["bid"]), int(memory["ask"])
         sizes = (size_at(self._memory, self._sizes, self._far, side, price) for side, price in ((BID, bid), (ASK, ask)))
         return bid, next(sizes), ask, next(sizes)
+
+    def ladder(self) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Give the arrays that `engine.ladder` reads a book from: memory, sizes, occupied, far; never to be written."""
+        return self._memory, self._sizes, self._occupied, self._far
 
     def view(self) -> View:
         """Take a view: the touch, the depth of each band, and the sorted levels inside the widest one."""

@@ -121,7 +121,7 @@ def test_no_number_is_written_that_json_cannot_hold() -> None:
         for record in pipeline.step(batch):
             numbers = [v for v in orjson.loads(record.value).values() if isinstance(v, float)]
             assert all(math.isfinite(number) for number in numbers)
-        for row in (pipeline._depth_row, pipeline._health_row):
+        for row in pipeline._settings.rows.values():
             floats = [row[name] for name in row.dtype.names or () if row.dtype[name].base.kind == "f"]
             assert all(np.isfinite(cells).all() for cells in floats)
 

@@ -65,9 +65,6 @@ MEMORY: Final = np.dtype(
         #: Row time of the next thing to do: on an own row, on anybody's.
         ("due", "<i8"),
         ("alarm", "<i8"),
-        #: Row time of the last records for late joiners.
-        ("latest_depth", "<i8"),
-        ("latest_health", "<i8"),
         ("messages", "<i8"),
         ("bad_time", "<i8"),
         ("unknown_ns", "<i8"),

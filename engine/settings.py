@@ -1,0 +1,35 @@
+"""Settings: the configuration in; the arrays, limits and layouts that its kernels take out, made once."""
+
+from typing import Any, Final
+
+import numpy as np
+
+from engine.config import EngineConfig
+from engine.fields import Signal
+from engine.signals import depth, health
+
+#: Every signal of an instrument, in the order in which records of one row are written, and the bit that calls for it.
+SIGNALS: Final[tuple[tuple[Signal, int], ...]] = ((depth.SIGNAL, health.DEPTH), (health.SIGNAL, health.HEALTH))
+
+
+class Settings:
+    """Constants of a configuration; only the rows that records are made in ever change."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.digest = config.digest()
+        self.limits = health.limits_of(config)
+        self.cell = config.flow.cell * 1_000_000
+        self.latest = config.latest_cadence * 1_000_000
+        self.bands = np.array(config.bands, np.int64)
+        self.notionals = np.array(config.notionals, np.float64)
+        self.layouts = {"depth": depth.layout(config), "health": health.layout()}
+        #: One row of each, filled anew for every record.
+        self.rows = {name: np.zeros(1, layout.dtype) for name, layout in self.layouts.items()}
+        axes = {"bands": list(config.bands), "notionals": self.notionals.tolist()}
+        #: What the fields of a book that is not known hold: nothing but the axes.
+        self.unknown: dict[str, dict[str, Any]] = {
+            signal.name: {field.name: axes.get(field.name) for field in signal.fields}
+            for signal, _ in SIGNALS
+            if signal.needs_book
+        }

@@ -1,0 +1,180 @@
+"""A track: everything that is remembered of one instrument; rows in, the values of its records out."""
+
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from engine.book import Book
+from engine.errors import BadConfig, BadFrame, BadRecord
+from engine.fields import RECORD_VERSION
+from engine.instrument import Instrument, from_row
+from engine.money import UNIT, unit_of
+from engine.schema import INSTRUMENT, Rows, empty
+from engine.settings import SIGNALS, Settings
+from engine.signals import depth, health
+from engine.trust import DELTA, IGNORE, NO_BOOK, OK, REFUSED, RENAMED, REPLACE, Reason, admit
+
+REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
+
+#: What a track remembers beside the memories of its signals.
+OWN: Final = np.dtype(
+    [
+        #: Row time of each signal's last twin for late joiners.
+        ("latest", "<i8", (len(SIGNALS),)),
+    ],
+    align=True,
+)
+#: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
+PARTS: Final = ("memory", "own")
+
+
+class Track:
+    """One instrument: flat memories, its book, and the constants of its records."""
+
+    __slots__ = ("alarm", "book", "due", "head", "instrument", "key", "memory", "own", "settings", "unit")
+
+    def __init__(self, key: str, asset: str, settings: Settings) -> None:
+        venue, _, symbol = key.partition(":")
+        self.key = key
+        self.settings = settings
+        self.memory = health.memory_of()
+        self.own = np.zeros(1, OWN)
+        #: Row time from which on something is to be done: on an own row, on anybody's.
+        self.due = int(self.memory["due"][0])
+        self.alarm = int(self.memory["alarm"][0])
+        self.instrument: Instrument | None = None
+        self.book: Book | None = None
+        self.unit = empty(UNIT)
+        self.head: dict[str, Any] = {
+            "schema": RECORD_VERSION,
+            "signal": "",
+            "instrument": key,
+            "venue": venue,
+            "symbol": symbol,
+            "asset": asset,
+            "quote": None,
+        }
+
+    def name(self, instrument: Instrument) -> int:
+        """Take an INSTRUMENT row; one with other units makes every integer known so far meaningless."""
+        if instrument == self.instrument:
+            return IGNORE
+        self.instrument = instrument
+        self.book = Book(instrument, self.settings.config.bands)
+        self.unit = unit_of(instrument)
+        self.head["quote"] = instrument.quote
+        return RENAMED
+
+    @property
+    def clock(self) -> int:
+        """Return the instrument's row time, ns."""
+        return int(self.memory["clock"][0])
+
+    @property
+    def reason(self) -> int:
+        """Say why the book cannot be measured now, OK where it can."""
+        own = self.memory[0]
+        reason = int(own["reason"])
+        if reason != OK:
+            return reason
+        if own["partial"]:
+            return int(Reason.PARTIAL)
+        # Not for long enough to be a change of state, but nothing can be measured against such a mid.
+        return int(Reason.CROSSED) if own["crossed_since"] else OK
+
+    def apply(self, messages: Rows, i: int, levels: Rows) -> int:
+        """Take a SNAPSHOT or DELTA into the book; say what was done with it."""
+        if self.book is None:
+            return NO_BOOK
+        action = admit(self.memory, messages, i)
+        if action != IGNORE:
+            try:
+                self.book.update(levels, int(messages["bids"][i]), action == REPLACE)
+            except BadFrame:
+                return REFUSED
+        return action
+
+    def settle(self, messages: Rows, i: int, action: int, levels: Rows, at: int) -> int:
+        """Take a message into the book's health, after the book did; return the records that are due."""
+        kind = messages["kind"][i]
+        best = self.book.best if kind <= DELTA and self.book and action != IGNORE else (0, 0, 0, 0)
+        limits = self.settings.limits
+        due, self.due, self.alarm = health.settle(self.memory, limits, messages, i, action, levels, at, *best)
+        return due
+
+    def pass_time(self, now: int, own_row: bool) -> int:
+        """Let row time pass; return the records that are due."""
+        due, self.due, self.alarm = health.pass_time(self.memory, self.settings.limits, now, own_row)
+        return due
+
+    def late(self, index: int, time: int, change: bool) -> bool:
+        """Say whether a record also goes to late joiners, and note that it did."""
+        latest = self.own[0]["latest"]
+        if not change and time - latest[index] < self.settings.latest:
+            return False
+        latest[index] = time
+        return True
+
+    def value(self, signal: str, due: int) -> bytes:
+        """Write the value of one record."""
+        if signal == health.SIGNAL.name:
+            row = self.settings.rows[signal]
+            health.report(self.memory, row, due & health.INTERVAL > 0)
+            return self._encode(signal, int(self.memory["reason"][0]), *self.settings.layouts[signal].values(row))
+        reason = self.reason
+        if reason != OK or self.book is None:
+            return self._encode(signal, reason, self.settings.unknown[signal], {})
+        return self._encode(signal, reason, *self._depth())
+
+    def _depth(self) -> tuple[dict[str, Any], dict[str, str]]:
+        assert self.book is not None
+        known, row, view = self.settings, self.settings.rows["depth"], self.book.view()
+        depth.measure(view.row, view.bids, view.asks, self.unit, known.bands, known.notionals, row)
+        return known.layouts["depth"].values(row)
+
+    def _encode(self, signal: str, reason: int, fields: dict[str, Any], why: dict[str, str]) -> bytes:
+        own = self.memory[0]
+        head = self.head
+        head["signal"] = signal
+        envelope = {
+            "time": int(own["clock"]),
+            "received": int(own["received"]) or None,
+            "exchanged": int(own["exchanged"]) or None,
+            "last": int(own["last"]) or None,
+            "epoch": int(own["epoch"]) or None,
+            "state": "ok" if reason == OK else "unknown",
+            "reason": REASONS[reason],
+        }
+        return orjson.dumps({**head, **envelope, **fields, "why": why})
+
+    def dump(self) -> list[bytes]:
+        """Write everything that is remembered, as parts of a state."""
+        memories = [getattr(self, name).tobytes() for name in PARTS]
+        instrument = self.instrument.row().tobytes() if self.instrument else b""
+        return [self.key.encode(), *memories, instrument, self.book.dump() if self.book else b""]
+
+    @classmethod
+    def load(cls, parts: list[bytes], asset: str, settings: Settings) -> "Track":
+        """Read what `dump` wrote. Raises BadRecord where a part has another size than ours."""
+        key, *memories, instrument, book = parts
+        track = cls(key.decode(), asset, settings)
+        if instrument:
+            track.name(parse_instrument(track.key, np.frombuffer(instrument, INSTRUMENT)[0]))
+        for name, memory in zip(PARTS, memories, strict=True):
+            dtype = getattr(track, name).dtype
+            if len(memory) != dtype.itemsize:
+                raise BadRecord(f"{name} of {track.key} has {len(memory)} bytes in the state, here {dtype.itemsize}")
+            setattr(track, name, np.frombuffer(memory, dtype).copy())
+        track.due, track.alarm = int(track.memory["due"][0]), int(track.memory["alarm"][0])
+        if track.book is not None:
+            track.book.load(book)
+        return track
+
+
+def parse_instrument(key: str, row: np.void) -> Instrument:
+    """Read an INSTRUMENT row. Raises BadRecord on one that no version of ours has written."""
+    try:
+        return from_row(key, row)
+    except (BadConfig, ValueError) as error:
+        raise BadRecord(f"instrument row of {key} is malformed: {error}") from error
