@@ -1,0 +1,229 @@
+"""Cascades: one side of a book and the triggers behind it in; how far a sale falls once it sets off liquidations out.
+
+A fall walks bids downward, a squeeze walks asks upward; both are computed as falls, of prices times +1 or -1, so that
+prices always descend. With bids (b_i, q_i), and forced sales n_j that begin once the price trades at or below l_j:
+
+    B(x) = sum of q_i with b_i >= x      L(x) = sum of n_j with l_j >= x      pi(Q) = max {b_i : B(b_i) >= Q}
+
+A sale of Q0 ends where Q = Q0 + L(pi(Q)), at the least such Q >= Q0. L(pi(.)) never decreases, so iterating from Q0
+reaches it (Kleene; Tarski 1955), and so does one walk down the book that stops at the first b_i with
+B(b_i) >= Q0 + L(b_i): before it, what is sold always exceeds what rests. Hence the price trades below x if and only if
+
+    Q0 > Qc(x) = max over b_i >= x of E(b_i), at least 0,      E = B - L       (excess depth; Qc: critical shock)
+
+and, were every bid shrunk to a share eta, if and only if eta < min over b_i >= x of (Q0 + L(b_i)) / B(b_i), the critical
+depth fraction. Where E does not exceed its running maximum a further fall costs nothing more: free fall.
+
+`prices`, `sizes`: float64, descending, base units. `marks`, `amounts`: triggers and what they sell, marks descending.
+"""
+
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.kernel import kernel
+from engine.money import amount_of, base_of
+from engine.schema import Rows
+
+Floats = NDArray[np.float64]
+NONE: Final = cast(int, np.int64(-1))
+
+#: What a sale does.
+END: Final = np.dtype(
+    [
+        #: Index of the level at which it ends (of the last level, where the book is exhausted), -1 of an empty book.
+        ("level", "<i8"),
+        #: The same without any liquidation.
+        ("level_alone", "<i8"),
+        #: The price there, 0 of an empty book.
+        ("price", "<f8"),
+        ("price_alone", "<f8"),
+        #: All that is sold, base units, and how much of that was forced.
+        ("sold", "<f8"),
+        ("forced", "<f8"),
+        #: What nobody bought: the part of `sold` beyond the book's end.
+        ("unsold", "<f8"),
+        #: Triggers that fired.
+        ("fired", "<i8"),
+        #: 1 where the book ended before the sale did.
+        ("exhausted", "<i8"),
+        ("exhausted_alone", "<i8"),
+    ],
+    align=True,
+)
+
+
+@kernel
+def lay(levels: Rows, unit: Rows, factor: float, prices: Floats, sizes: Floats) -> int:
+    """Write LEVEL rows, best first, as prices x factor and base sizes; return how many.
+
+    A negative factor makes asks descend; its size aligns a venue's prices with those of others.
+    """
+    scale = factor / unit[0]["price"]
+    for i in range(len(levels)):
+        prices[i] = levels[i]["price"] * scale
+        sizes[i] = base_of(amount_of(levels[i]["price"], levels[i]["size"], unit), unit)
+    return len(levels)
+
+
+@kernel
+def merge(prices: Floats, sizes: Floats, starts: NDArray[np.int64], out_prices: Floats, out_sizes: Floats) -> int:
+    """Merge several sides, each descending from starts[v] to starts[v + 1], into one; equal prices are joined.
+
+    `starts` is used up. Ties are taken in the order of the sides, so the sums do not depend on anything else.
+    """
+    count, ends = 0, starts.copy()
+    while True:
+        best = NONE
+        for v in range(len(starts) - 1):
+            if starts[v] < ends[v + 1] and (best < 0 or prices[starts[v]] > prices[starts[best]]):
+                best = v
+        if best < 0:
+            return count
+        at = starts[best]
+        if count > 0 and out_prices[count - 1] == prices[at]:
+            out_sizes[count - 1] += sizes[at]
+        else:
+            out_prices[count] = prices[at]
+            out_sizes[count] = sizes[at]
+            count += 1
+        starts[best] += 1
+
+
+@kernel
+def sweep(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, shock: float, out: Rows) -> None:
+    """Fill one END row with where a sale of `shock` base units ends: the least fixpoint, in one walk."""
+    end = out[0]
+    depth, forced, fired, stopped = 0.0, 0.0, 0, False
+    alone = NONE
+    level = NONE
+    for i in range(len(prices)):
+        depth += sizes[i]
+        if alone < 0 and depth >= shock:
+            alone = i
+        if not stopped:
+            while fired < len(marks) and marks[fired] >= prices[i]:
+                forced += amounts[fired]
+                fired += 1
+            level = i
+            stopped = depth >= shock + forced
+        if stopped and alone >= 0:
+            break
+    last = len(prices) - 1
+    end["level"] = level
+    end["level_alone"] = alone if alone >= 0 else last
+    end["exhausted"] = not stopped
+    end["exhausted_alone"] = alone < 0
+    end["price"] = prices[level] if level >= 0 else 0.0
+    end["price_alone"] = prices[end["level_alone"]] if last >= 0 else 0.0
+    end["sold"] = shock + forced
+    end["forced"] = forced
+    end["fired"] = fired
+    end["unsold"] = 0.0 if stopped else max(shock + forced - depth, 0.0)
+
+
+@kernel
+def curve(
+    prices: Floats,
+    sizes: Floats,
+    marks: Floats,
+    amounts: Floats,
+    shock: float,
+    bounds: Floats,
+    out: Floats,
+) -> None:
+    """Fill, per bound x (descending), out[:, k] = B(x), L(x), Qc(x), eta_c(x) for `shock`, and whether B ends before x.
+
+    A bound may lie beyond the book: then Qc is what all of it withstands, a lower bound, and out[4, k] is 1. eta_c above
+    1 says that the whole book does not hold x; of no book at or above x it is 0 by convention, out[2, k] = 0 too.
+    """
+    depth, forced, best, fraction = 0.0, 0.0, 0.0, 0.0
+    i, j, seen = 0, 0, False
+    for k in range(len(bounds)):
+        while i < len(prices) and prices[i] >= bounds[k]:
+            depth += sizes[i]
+            while j < len(marks) and marks[j] >= prices[i]:
+                forced += amounts[j]
+                j += 1
+            best = max(best, depth - forced)
+            share = (shock + forced) / depth if depth > 0.0 else 0.0
+            if depth > 0.0 and (not seen or share < fraction):
+                fraction, seen = share, True
+            i += 1
+        ahead, late = forced, j
+        while late < len(marks) and marks[late] >= bounds[k]:
+            ahead += amounts[late]
+            late += 1
+        out[0, k], out[1, k], out[2, k], out[3, k] = depth, ahead, best, fraction
+        out[4, k] = i == len(prices)
+
+
+@kernel
+def branching(marks: Floats, amounts: Floats, prices: Floats, sizes: Floats, high: float, low: float) -> float:
+    """Return the local branching ratio of [low, high): forced sales / bids there, -1 where no bid rests.
+
+    In a book of even density, Q* = Q0 / (1 - n); at n >= 1 a fall feeds itself until bids catch up.
+    """
+    forced, depth = 0.0, 0.0
+    for j in range(len(marks)):
+        if low <= marks[j] < high:
+            forced += amounts[j]
+    for i in range(len(prices)):
+        if low <= prices[i] < high:
+            depth += sizes[i]
+    return forced / depth if depth > 0.0 else -1.0
+
+
+@kernel
+def free_fall(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, low: float) -> tuple[float, float, int]:
+    """Return where the longest free fall above `low` begins, where it ends, and how many levels it passes.
+
+    It begins at the last level that raised the running maximum of E and ends at the next that does, or at the last
+    level above `low`; 0, 0, 0 where every level raises it.
+    """
+    depth, forced, best = 0.0, 0.0, 0.0
+    j, held, longest = 0, 0, 0
+    begin, end, at = 0.0, 0.0, 0
+    for i in range(len(prices)):
+        if prices[i] < low:
+            break
+        depth += sizes[i]
+        while j < len(marks) and marks[j] >= prices[i]:
+            forced += amounts[j]
+            j += 1
+        if depth - forced > best or i == 0:
+            best, at, held = max(depth - forced, best), i, 0
+        else:
+            held += 1
+        if held > 0 and prices[at] - prices[i] > begin - end:
+            begin, end, longest = prices[at], prices[i], held
+    return begin, end, longest
+
+
+@kernel
+def shrink(sizes: Floats, share: float, refill: float, out: Floats) -> None:
+    """Write what rests when makers keep `share` of it and have put back `refill` base units, spread as the book is."""
+    total = 0.0
+    for i in range(len(sizes)):
+        total += sizes[i]
+    factor = share + (refill / total if total > 0.0 else 0.0)
+    for i in range(len(sizes)):
+        out[i] = sizes[i] * factor
+
+
+@kernel
+def seen_by_mark(marks: Floats, start: float, theta: float, out: Floats) -> None:
+    """Write the traded prices at which triggers fire when the mark has passed on a share theta of the fall.
+
+    The mark is start - theta (start - price): a trigger at l fires at start - (start - l) / theta, and never where
+    theta is 0 (written as -1.7e308, below any price).
+    """
+    for j in range(len(marks)):
+        below = start - marks[j]
+        if below <= 0.0:
+            out[j] = marks[j]
+        elif theta * 1e300 > below:
+            out[j] = start - below / theta
+        else:
+            out[j] = -1.7e308
