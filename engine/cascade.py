@@ -11,8 +11,8 @@ B(b_i) >= Q0 + L(b_i): before it, what is sold always exceeds what rests. Hence 
 
     Q0 > Qc(x) = max over b_i >= x of E(b_i), at least 0,      E = B - L       (excess depth; Qc: critical shock)
 
-and, were every bid shrunk to a share eta, if and only if eta < min over b_i >= x of (Q0 + L(b_i)) / B(b_i), the critical
-depth fraction. Where E does not exceed its running maximum a further fall costs nothing more: free fall.
+and, were every bid shrunk to a share eta, if and only if eta < min over b_i >= x of (Q0 + L(b_i)) / B(b_i), the
+critical depth fraction. Where E does not exceed its running maximum a further fall costs nothing more: free fall.
 
 `prices`, `sizes`: float64, descending, base units. `marks`, `amounts`: triggers and what they sell, marks descending.
 """
@@ -124,6 +124,50 @@ def sweep(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, shock: 
 
 
 @kernel
+def sweep_floored(
+    prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, floors: Floats, shock: float, left: Floats, out: Rows
+) -> None:
+    """Fill one END row like `sweep`, but let no forced sale trade below its floor, the bankruptcy price.
+
+    The sale itself trades first, then forced ones in the order in which they fire. What is left of one when the price
+    passes its floor goes to insurance and auto-deleveraging: `unsold`. `left` is scratch of the triggers' length.
+    """
+    end = out[0]
+    own, forced, fired, active, level = shock, 0.0, 0, 0, NONE
+    residual, taken = 0.0, 0.0
+    for i in range(len(prices)):
+        for j in range(active, fired):
+            if left[j] > 0.0 and floors[j] > prices[i]:
+                residual += left[j]
+                left[j] = 0.0
+        while active < fired and left[active] == 0.0:
+            active += 1
+        if own <= 0.0 and active == fired and i > 0:
+            break
+        while fired < len(marks) and marks[fired] >= prices[i]:
+            forced += amounts[fired]
+            left[fired] = amounts[fired] if floors[fired] <= prices[i] else 0.0
+            residual += amounts[fired] - left[fired]
+            fired += 1
+        level = i
+        here = sizes[i]
+        part = min(own, here)
+        own, here, taken = own - part, here - part, taken + part
+        for j in range(active, fired):
+            part = min(left[j], here)
+            left[j], here, taken = left[j] - part, here - part, taken + part
+    over = own
+    for j in range(active, fired):
+        over += left[j]
+    end["level"] = level
+    end["price"] = prices[level] if level >= 0 else 0.0
+    end["forced"], end["fired"] = forced, fired
+    end["sold"] = taken
+    end["unsold"] = residual + over
+    end["exhausted"] = over > 0.0 or len(prices) == 0
+
+
+@kernel
 def curve(
     prices: Floats,
     sizes: Floats,
@@ -133,10 +177,10 @@ def curve(
     bounds: Floats,
     out: Floats,
 ) -> None:
-    """Fill, per bound x (descending), out[:, k] = B(x), L(x), Qc(x), eta_c(x) for `shock`, and whether B ends before x.
+    """Fill out[:, k] per bound x (descending): B(x), L(x), Qc(x), eta_c(x) for `shock`, whether the book ends above x.
 
-    A bound may lie beyond the book: then Qc is what all of it withstands, a lower bound, and out[4, k] is 1. eta_c above
-    1 says that the whole book does not hold x; of no book at or above x it is 0 by convention, out[2, k] = 0 too.
+    Where it ends above x, Qc is what all of it withstands: a lower bound. eta_c above 1 says that the whole book does
+    not hold x; where no bid rests at or above x, eta_c is 0 and so is Qc.
     """
     depth, forced, best, fraction = 0.0, 0.0, 0.0, 0.0
     i, j, seen = 0, 0, False
@@ -227,3 +271,15 @@ def seen_by_mark(marks: Floats, start: float, theta: float, out: Floats) -> None
             out[j] = start - below / theta
         else:
             out[j] = -1.7e308
+
+
+@kernel
+def spiral(density: float, forced: float, shock: float) -> tuple[float, float, float]:
+    """Return n, Q* and the fall in a book of even bid density with triggers of even density, both base units per price.
+
+    n = forced / density; Q* = Q0 / (1 - n). At n >= 1 there is no end: Q* and the fall are -1.
+    """
+    n = forced / density if density > 0.0 else 1.0
+    if n >= 1.0:
+        return n, -1.0, -1.0
+    return n, shock / (1.0 - n), shock / (1.0 - n) / density
