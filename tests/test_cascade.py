@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.cascade import END, branching, curve, free_fall, merge, seen_by_mark, shrink, spiral, sweep, sweep_floored
+from engine.cascade import (
+    END,
+    Floats,
+    branching,
+    curve,
+    free_fall,
+    merge,
+    seen_by_mark,
+    shrink,
+    spiral,
+    sweep,
+    sweep_floored,
+)
 from engine.contagion import NO_TRIGGER, spread_out
 from engine.kernel import COMPILED
 from tests import naive_cascade as naive
@@ -22,9 +34,16 @@ MARKS = [(99.5, 2.0), (98.5, 6.0), (97.0, 8.0), (95.5, 10.0)]
 Levels = list[tuple[float, float]]
 
 
-def columns(rows: Any, width: int = 2) -> Any:
-    table = np.array(rows, np.float64).reshape(-1, width)
-    return [np.ascontiguousarray(table[:, c]) for c in range(width)]
+def columns(rows: Any) -> tuple[Floats, Floats]:
+    """Split pairs into two arrays."""
+    table = np.array(rows, np.float64).reshape(-1, 2)
+    return np.ascontiguousarray(table[:, 0]), np.ascontiguousarray(table[:, 1])
+
+
+def triples(rows: Any) -> tuple[Floats, Floats, Floats]:
+    """Split triples into three arrays."""
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    return (*columns(table[:, :2]), np.ascontiguousarray(table[:, 2]))
 
 
 def end(bids: Levels, marks: Levels, shock: float) -> Any:
@@ -161,7 +180,7 @@ def test_a_bankruptcy_price_stops_the_forced_sale_and_leaves_a_residual() -> Non
     bids = [(96.0, 2.0), (95.0, 3.0), (94.0, 2.0), (90.0, 50.0)]
     out = np.zeros(1, END)
     for floor, wanted in ((94.0, (94.0, 6.0, 7.0, 1)), (0.0, (90.0, 0.0, 13.0, 1))):
-        sweep_floored(*columns(bids), *columns([(95.0, 10.0, floor)], 3), 3.0, np.zeros(1), out)
+        sweep_floored(*columns(bids), *triples([(95.0, 10.0, floor)]), 3.0, np.zeros(1), out)
         assert tuple(out[0][["price", "unsold", "sold", "fired"]]) == wanted
 
 
@@ -171,7 +190,7 @@ def test_floors_do_what_selling_unit_by_unit_does(side: tuple[Levels, Levels, fl
     bids, marks, shock = side
     with_floors = [(mark, amount, mark - gap) for (mark, amount), gap in zip(marks, below, strict=False)]
     out = np.zeros(1, END)
-    sweep_floored(*columns(bids), *columns(with_floors, 3), shock, np.zeros(len(marks)), out)
+    sweep_floored(*columns(bids), *triples(with_floors), shock, np.zeros(len(marks)), out)
     price, sold, residual, fired, exhausted = naive.floored(bids, with_floors, shock)
     assert tuple(out[0][["price", "sold", "unsold", "fired", "exhausted"]]) == (price, sold, residual, fired, exhausted)
     sweep_floored(*columns(bids), *columns(marks), np.zeros(len(marks)), shock, np.zeros(len(marks)), out)
