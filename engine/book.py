@@ -96,6 +96,22 @@ class Book:
         bids, asks = look(self._memory, self._bands, self._sizes, self._occupied, self._far, row, self._sorted)
         return View(row=row, bids=self._sorted[:bids].copy(), asks=self._sorted[bids : bids + asks].copy())
 
+    def within(self, bps: int) -> tuple[Rows, Rows]:
+        """Return the levels within so many basis points of the mid, best first: bids, asks; of one side only, all."""
+        memory = self._memory[0]
+        return self._reach(bps) if memory["bid"] and memory["ask"] else self.levels()
+
+    def _reach(self, bps: int) -> tuple[Rows, Rows]:
+        memory = self._memory[0]
+        mid2, needed = int(memory["bid"] + memory["ask"]), int(memory["bid_levels"] + memory["ask_levels"])
+        if needed > len(self._sorted):
+            self._sorted = np.zeros(2 * needed, LEVEL)
+        low, high = -(-mid2 * (10_000 - bps) // 20_000), mid2 * (10_000 + bps) // 20_000
+        arrays = self._memory, self._sizes, self._occupied, self._far
+        bids = collect(*arrays, BID, low, self._sorted, 0)
+        asks = collect(*arrays, ASK, high, self._sorted, bids)
+        return self._sorted[:bids].copy(), self._sorted[bids : bids + asks].copy()
+
     def levels(self) -> tuple[Rows, Rows]:
         """Return every level, best first: bids, asks."""
         memory = self._memory[0]

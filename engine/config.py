@@ -10,6 +10,8 @@ from engine.knowledge import Knowledge
 
 #: Changes whenever the same rows could give other signal bytes.
 ENGINE_VERSION: Final = "2"
+#: Moves that a track can compare with those it told last.
+MOST_DROPS: Final = 16
 
 
 def above_zero(section: Any, names: Sequence[str]) -> None:
@@ -178,6 +180,8 @@ class CascadeConfig:
     def __post_init__(self) -> None:
         above_zero(self, ("withdrawal", "step", "horizon", "risk_cadence", "samples"))
         ascending("drops", self.drops, 1, 9_999)
+        if len(self.drops) > MOST_DROPS:
+            raise BadConfig(f"drops are {len(self.drops)}, allowed are {MOST_DROPS}")
         ascending("shocks", self.shocks, 1, 10**15)
         if self.withdrawal not in self.shocks:
             raise BadConfig(f"withdrawal is {self.withdrawal}, allowed is one of the shocks {self.shocks}")

@@ -80,6 +80,8 @@ def _property(field: Field, nullable: bool) -> dict[str, Any]:
     one["description"] = f"{field.meaning} Null: {field.null}" if field.null else field.meaning
     if nullable:
         one["type"] = [one["type"], "null"]
+        if "enum" in one:
+            one["enum"] = [*one["enum"], None]
     if field.unit:
         one["x-unit"] = field.unit
     return one

@@ -63,6 +63,8 @@ class Why(IntEnum):
     EXHAUSTED = 21
     #: The instrument's health says that its book is not known; said of one venue inside an asset-wide record.
     UNKNOWN = 22
+    #: Nowhere within the moves asked for does a further move cost nothing.
+    NO_FREE_FALL = 23
 
 
 #: What JSON says of each Why.

@@ -90,6 +90,8 @@ class Pipeline:
             if not due & bit:
                 continue
             value = track.value(signal.name, due)
+            if value is None:
+                continue
             topics = [(signal.topic, track.key)]
             if track.late(index, time, due & CHANGE > 0):
                 topics.append((SIGNAL_LATEST, f"{signal.name}|{track.key}"))

@@ -6,10 +6,19 @@ import numpy as np
 
 from engine.config import EngineConfig
 from engine.fields import Signal
-from engine.signals import depth, health
+from engine.signals import cascade, depth, health
+
+#: Bits beside those of `engine.signals.health`.
+CASCADE: Final = 16
 
 #: Every signal of an instrument, in the order in which records of one row are written, and the bit that calls for it.
-SIGNALS: Final[tuple[tuple[Signal, int], ...]] = ((depth.SIGNAL, health.DEPTH), (health.SIGNAL, health.HEALTH))
+SIGNALS: Final[tuple[tuple[Signal, int], ...]] = (
+    (depth.SIGNAL, health.DEPTH),
+    (health.SIGNAL, health.HEALTH),
+    (cascade.SIGNAL, CASCADE),
+)
+#: What a change of state calls for beside depth and health.
+CHANGED: Final = CASCADE
 
 
 class Settings:
@@ -23,10 +32,22 @@ class Settings:
         self.latest = config.latest_cadence * 1_000_000
         self.bands = np.array(config.bands, np.int64)
         self.notionals = np.array(config.notionals, np.float64)
-        self.layouts = {"depth": depth.layout(config), "health": health.layout()}
+        self.cascade_cadence = config.cascade.cadence * 1_000_000
+        self.layouts = {
+            "depth": depth.layout(config),
+            "health": health.layout(),
+            "cascade": cascade.layout(config),
+        }
         #: One row of each, filled anew for every record.
         self.rows = {name: np.zeros(1, layout.dtype) for name, layout in self.layouts.items()}
-        axes = {"bands": list(config.bands), "notionals": self.notionals.tolist()}
+        axes = {
+            "bands": list(config.bands),
+            "notionals": self.notionals.tolist(),
+            "drops": list(config.cascade.drops),
+            "shocks": list(config.cascade.shocks),
+        }
+        #: Whose book, after how many messages, the cascade's row shows.
+        self.cascade_of: tuple[str, int] = ("", 0)
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown: dict[str, dict[str, Any]] = {
             signal.name: {field.name: axes.get(field.name) for field in signal.fields}

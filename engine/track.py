@@ -6,20 +6,26 @@ import numpy as np
 import orjson
 
 from engine.book import Book
+from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
 from engine.fields import RECORD_VERSION
 from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
 from engine.schema import INSTRUMENT, Rows, empty
-from engine.settings import SIGNALS, Settings
-from engine.signals import depth, health
-from engine.trust import DELTA, IGNORE, NO_BOOK, OK, REFUSED, RENAMED, REPLACE, Reason, admit
+from engine.settings import CASCADE, CHANGED, SIGNALS, Settings
+from engine.signals import cascade, depth, health
+from engine.trust import DELTA, IGNORE, NO_BOOK, OK, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
 
 #: What a track remembers beside the memories of its signals.
 OWN: Final = np.dtype(
     [
+        #: Cell of the grid in which the cascade was last asked, and row time of its last record.
+        ("cell", "<i8"),
+        ("cascade", "<i8"),
+        #: Critical shocks of falls and squeezes in that record.
+        ("told", "<f8", (2, MOST_DROPS)),
         #: Row time of each signal's last twin for late joiners.
         ("latest", "<i8", (len(SIGNALS),)),
     ],
@@ -32,11 +38,24 @@ PARTS: Final = ("memory", "own")
 class Track:
     """One instrument: flat memories, its book, and the constants of its records."""
 
-    __slots__ = ("alarm", "book", "due", "head", "instrument", "key", "memory", "own", "settings", "unit")
+    __slots__ = (
+        "alarm",
+        "asset",
+        "book",
+        "due",
+        "head",
+        "instrument",
+        "key",
+        "memory",
+        "own",
+        "settings",
+        "unit",
+    )
 
     def __init__(self, key: str, asset: str, settings: Settings) -> None:
         venue, _, symbol = key.partition(":")
         self.key = key
+        self.asset = asset
         self.settings = settings
         self.memory = health.memory_of()
         self.own = np.zeros(1, OWN)
@@ -101,12 +120,53 @@ class Track:
         best = self.book.best if kind <= DELTA and self.book and action != IGNORE else (0, 0, 0, 0)
         limits = self.settings.limits
         due, self.due, self.alarm = health.settle(self.memory, limits, messages, i, action, levels, at, *best)
-        return due
+        if self.settings.cascade_cadence == 0 and action in (UPDATE, REPLACE):
+            due |= CASCADE
+        return self._also(due, True)
 
     def pass_time(self, now: int, own_row: bool) -> int:
         """Let row time pass; return the records that are due."""
         due, self.due, self.alarm = health.pass_time(self.memory, self.settings.limits, now, own_row)
+        return self._also(due, own_row)
+
+    def _also(self, due: int, own_row: bool) -> int:
+        """Add what is due beside depth and health: at a change of state, and at lines of the flow's grid."""
+        if due & health.CHANGE:
+            due |= CHANGED
+        cell = self.settings.cell
+        now, own = self.clock, self.own[0]
+        if own_row and now // cell != own["cell"]:
+            own["cell"] = now // cell
+            if self._ask_cascade(now):
+                due |= CASCADE
+        self.due = min(self.due, (int(own["cell"]) + 1) * cell)
         return due
+
+    def _ask_cascade(self, now: int) -> bool:
+        """Say whether a cascade record is due: by the cadence, or because a critical shock moved."""
+        cadence, told = self.settings.cascade_cadence, self.own["told"][0]
+        if now - self.own["cascade"][0] >= cadence > 0:
+            return True
+        if not self._cascade():
+            return False
+        row, step = self.settings.rows["cascade"], self.settings.config.cascade.step
+        for side, name in enumerate(("fall_critical", "squeeze_critical")):
+            before, after = told[side, : row[name].shape[1]], row[name][0]
+            if (abs(after - before) > step * before).any():
+                return True
+        return False
+
+    def _cascade(self) -> bool:
+        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
+        if self.reason != OK or not cascade.answers(self.book, self.unit):
+            return False
+        assert self.book is not None
+        known, messages = self.settings, int(self.memory["book_messages"][0])
+        if known.cascade_of != (self.key, messages):
+            config, nothing = known.config, (cascade.NOTHING, cascade.NOTHING)
+            cascade.measure_book(config, self.asset, self.book, self.unit, nothing, known.rows["cascade"])
+            known.cascade_of = (self.key, messages)
+        return True
 
     def late(self, index: int, time: int, change: bool) -> bool:
         """Say whether a record also goes to late joiners, and note that it did."""
@@ -116,8 +176,8 @@ class Track:
         latest[index] = time
         return True
 
-    def value(self, signal: str, due: int) -> bytes:
-        """Write the value of one record."""
+    def value(self, signal: str, due: int) -> bytes | None:
+        """Write the value of one record; None where a known book leaves nothing to say."""
         if signal == health.SIGNAL.name:
             row = self.settings.rows[signal]
             health.report(self.memory, row, due & health.INTERVAL > 0)
@@ -125,7 +185,15 @@ class Track:
         reason = self.reason
         if reason != OK or self.book is None:
             return self._encode(signal, reason, self.settings.unknown[signal], {})
-        return self._encode(signal, reason, *self._depth())
+        if signal == depth.SIGNAL.name:
+            return self._encode(signal, reason, *self._depth())
+        if not self._cascade():
+            return None
+        row, own = self.settings.rows["cascade"], self.own[0]
+        own["cascade"] = self.clock
+        for side, name in enumerate(("fall_critical", "squeeze_critical")):
+            own["told"][side, : row[name].shape[1]] = row[name][0]
+        return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
 
     def _depth(self) -> tuple[dict[str, Any], dict[str, str]]:
         assert self.book is not None

@@ -168,8 +168,8 @@ def test_a_sold_out_book_says_what_nobody_bought() -> None:
 
 
 def test_in_an_even_book_the_closed_form_holds() -> None:
-    assert spiral(10.0, 6.0, 100.0) == (pytest.approx(0.6), pytest.approx(250.0), pytest.approx(25.0))
-    assert spiral(10.0, 12.0, 1.0) == (pytest.approx(1.2), -1.0, -1.0)
+    np.testing.assert_allclose(spiral(10.0, 6.0, 100.0), (0.6, 250.0, 25.0), rtol=1e-12)
+    np.testing.assert_allclose(spiral(10.0, 12.0, 1.0), (1.2, -1.0, -1.0), rtol=1e-12)
     fine = 1_000
     bids = [(1_000.0 - i / fine, 10.0 / fine) for i in range(1, 50 * fine)]
     marks = [(1_000.0 - i / fine, 6.0 / fine) for i in range(1, 50 * fine)]
