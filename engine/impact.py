@@ -9,8 +9,8 @@ running means and co-moments (West 1979): the recursive form, without a matrix. 
 
     Phi = beta x 2 D
 
-compares the move that happened with the one that the shown touch would allow: 1 in such a book, above 1 where shown
-size leaves when it is needed, below 1 where more trades than was shown.
+compares the move that happened with the one that the shown touch would allow: 1 where every level holds what the touch
+does, above 1 where there is less behind it, or it leaves with the touch, below 1 where there is more than is shown.
 
 This says what flow does to the price in the same interval, never what the price does next.
 """
