@@ -76,6 +76,8 @@ def restart_resilience(memory: Rows) -> None:
 def place_zones(memory: Rows) -> None:
     """Move the zones to the touch and mid of the last sound book."""
     own, mid2 = memory[0], mid2_of(memory)
+    if own["top_known"] == 0:
+        return
     edges, prices, sizes = own["edges"], own["top_prices"], own["top_sizes"]
     edges[BID, 0] = prices[BID, 0] if sizes[BID, 0] > 0 else PRICE_LIMIT
     edges[ASK, 0] = prices[ASK, 0] if sizes[ASK, 0] > 0 else 0
@@ -125,7 +127,7 @@ def measure_zones(memory: Rows, book_memory: Rows, sizes: Ints, occupied: Ints, 
         own["depth_now"][BID, zone] = between(book_memory, sizes, occupied, far, BID, low, PRICE_LIMIT)
         own["depth_now"][ASK, zone] = between(book_memory, sizes, occupied, far, ASK, NOTHING, high)
         for side in (BID, ASK):
-            if own["live"] == 0 or (zone > 0 and mid2 == 0 and rested[side, 0] > 0):
+            if own["top_known"] == 0 or (zone > 0 and mid2 == 0 and rested[side, 0] > 0):
                 own["depth_now"][side, zone] = UNKNOWN
 
 

@@ -3,7 +3,7 @@
 Cells are `cell` ms long and begin at multiples of it since 1970. What happens in one is summed, and closed into rings
 of 256 cells when row time passes its end; every window is a whole number of closed cells. The cell in which a book
 becomes known is no whole one: windows reach back to its end at most, so no value mixes two books, and until they are
-full they are undefined. The parts: `engine.resilience`, `engine.shock`, `engine.trading`, `engine.imbalance`, `engine.impact`.
+full they are undefined. The parts stand in `engine.resilience`, `shock`, `trading`, `imbalance` and `impact`.
 
 The order of calls for one instrument: `close` before a message whose row time lies at or after `cell_ends` is taken;
 `before` a DELTA is applied and `after` it was; `trade` for TRADE rows; `restart` when the book is lost or replaced, and
