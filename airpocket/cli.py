@@ -36,6 +36,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     live.record,
     tapes.replay,
     tapes.verify,
+    tapes.whatif,
     look.tail,
     look.broker,
     look.doctor,

@@ -7,7 +7,7 @@ records come in the order in which the tape closes their batches, the same at ev
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from heapq import merge
@@ -78,6 +78,11 @@ class Player:
     def tears(self) -> list[Tear]:
         """Ends of files whose recorder died while writing them."""
         return [tear for tape in self._tapes for tear in tape.tears]
+
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """Each asset's pipeline as it is after the records so far."""
+        return self._pipelines
 
     def digest(self) -> str:
         """Hash topics, keys and values of the records so far: equal digests, equal records in equal order."""

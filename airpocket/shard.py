@@ -60,6 +60,11 @@ class Shard:
         """Whether everything that the log already holds has been computed again."""
         return self.offset > self.until
 
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """Each asset's pipeline as it is after the last step."""
+        return self._pipelines
+
     def step(self, taken: Taken) -> list[Record]:
         """Take one offset and return the outputs that the log does not hold yet."""
         self.offset = taken.offset + 1

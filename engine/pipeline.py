@@ -10,6 +10,7 @@ the state, records are written at once.
 book is shown. Nothing here reads a clock, an environment or an offset; the offset goes into a header only.
 """
 
+from collections.abc import Mapping
 from typing import Final, Self
 
 import numpy as np
@@ -45,6 +46,11 @@ class Pipeline:
         #: Latest receive stamp of any instrument, and the earliest that another instrument waits for.
         self._clock = 0
         self._alarm = NEVER
+
+    @property
+    def tracks(self) -> Mapping[str, Track]:
+        """Each instrument's track, by its key."""
+        return self._tracks
 
     def step(self, batch: Batch, offset: int = -1) -> list[Record]:
         """Take one batch, return the records that follow. Raises BadRecord, nothing changed, on a malformed one."""

@@ -58,7 +58,19 @@ def test_importing_the_command_line_loads_typer_alone() -> None:
 
 
 def test_the_verbs_are_these() -> None:
-    expected = ["demo", "ingest", "engine", "record", "replay", "verify", "tail", "broker", "doctor", "version"]
+    expected = [
+        "demo",
+        "ingest",
+        "engine",
+        "record",
+        "replay",
+        "verify",
+        "whatif",
+        "tail",
+        "broker",
+        "doctor",
+        "version",
+    ]
     expected += ["topics ensure", "topics describe", "config show", "config validate", "config schema"]
     assert sorted(VERBS) == sorted(expected)
 

@@ -68,7 +68,7 @@ def assert_whole(environment: dict[str, str], tapes: str, instruments: int) -> N
 @contextmanager
 def venue() -> Iterator[Address]:
     """Play twenty seconds of the simulated market as the venue would."""
-    child = Child("venue", stage.play, Play(tape=None, venue=None, seed=11, speed=1.0, seconds=10))
+    child = Child("venue", stage.play, Play(tape=None, venue=None, seed=11, speed=1.0, seconds=20))
     try:
         child.tell("begin")
         yield child.ask(60)
@@ -101,8 +101,12 @@ def test_what_was_published_live_is_what_the_tape_replays_to(tmp_path: Path) -> 
         with running(environment, "engine") as engine:
             with running(environment, "ingest", feeds, "--tape-dir", tapes) as ingest:
                 run(environment, "tail", "depth", "--beginning", "--count", "40")
+                asked = ("--asset", "BTC", "--sell", "1e5", "--json")
+                answer = run(environment, "whatif", *asked)
                 told_to_end(ingest)
-            replayed = {name: run(environment, "replay", tapes, "--signal", name) for name in ("depth", "health")}
+            replayed = {
+                name: run(environment, "replay", tapes, "--signal", name) for name in ("depth", "health", "cascade")
+            }
             for name, lines in replayed.items():
                 wanted = by_key(lines)
                 assert len(wanted) == 2
@@ -110,6 +114,10 @@ def test_what_was_published_live_is_what_the_tape_replays_to(tmp_path: Path) -> 
                 live = run(environment, "tail", name, "--beginning", "--count", count, "--json")
                 assert by_key(live) == wanted
             assert "drained" in told_to_end(engine)
+        # What was asked of the running market is what the tape answers as of the same moment.
+        assert json.loads(answer)["price"] is not None
+        moment = str(json.loads(answer)["time"] + 1)
+        assert run(environment, "whatif", tapes, "--at", moment, *asked) == answer
         told_to_end(broker)
     assert_whole(environment, tapes, 2)
 

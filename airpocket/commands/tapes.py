@@ -1,10 +1,10 @@
-"""Verbs that read tapes: replay, verify."""
+"""Verbs that read tapes: replay, verify, whatif."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from airpocket.commands.options import File, Json, Tapes, Venue, choice, configuration
+from airpocket.commands.options import Bootstrap, File, Json, Tapes, Venue, choice, configuration, emit
 
 
 def replay(
@@ -57,3 +57,46 @@ def verify(tapes: Tapes, venue: Venue = None, json: Json = False) -> None:
     report = audit(tapes, venue)
     typer.echo(report.json() if json else lines(report))
     raise typer.Exit(report.status)
+
+
+def whatif(
+    tapes: Annotated[
+        list[str] | None, typer.Argument(metavar="[TAPE]...", help="Files, or folders of tapes; else the live topic.")
+    ] = None,
+    asset: Annotated[str, typer.Option(metavar="ASSET", help="Underlying asset, such as BTC.")] = "BTC",
+    sell: Annotated[float | None, typer.Option(metavar="QUOTE", help="Sell so much, quote units.")] = None,
+    buy: Annotated[float | None, typer.Option(metavar="QUOTE", help="Buy so much, quote units.")] = None,
+    level: Annotated[
+        list[float] | None, typer.Option(metavar="PRICE", help="Say what it takes to trade beyond; repeatable.")
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="On tapes: as of this time; else the end.")
+    ] = None,
+    venue: Venue = None,
+    bootstrap: Bootstrap = None,
+    json: Json = False,
+    file: File = None,
+) -> None:
+    """Say where a sale would end, what it would trigger, and what share of makers may leave before a level trades.
+
+    \b
+    Example:
+      airpocket whatif --sell 250e6 --asset BTC --level 60000
+      airpocket whatif tapes/ --sell 250e6 --asset BTC --at 2026-01-05T00:00:10
+    """
+    from airpocket.whatif import ask, from_tapes, from_topic, lines
+    from engine.errors import BadConfig
+
+    if (sell is None) == (buy is None):
+        raise BadConfig("what to trade is not clear: allowed is exactly one of --sell and --buy")
+    if at is not None and not tapes:
+        raise BadConfig(f"--at is {at!r} without a tape; the live topic is asked as of now")
+    config = configuration(file, kafka_bootstrap=bootstrap)
+    engine = config.engine
+    pipeline = from_tapes(tapes, asset, at, venue, engine) if tapes else from_topic(config.kafka, asset, engine)
+    side: Literal["sell", "buy"] = "sell" if sell is not None else "buy"
+    answer = ask(pipeline, side, sell or buy or 0.0, level or (), engine)
+    if json:
+        emit(answer.json())
+    else:
+        typer.echo(lines(answer))
