@@ -322,6 +322,16 @@ class NaiveFlow:
         return found | {"branching": net, "branching_raw": raw, "branching_surrogate": surrogate}
 
 
+def ladder_of(book: Book) -> tuple[Any, Any, Any, Any]:
+    """The arrays of a book, in the kernels' order."""
+    return book._memory, book._sizes, book._occupied, book._far
+
+
+def finite(found: dict[str, Any]) -> bool:
+    values = [one for value in found.values() for one in (value if isinstance(value, list) else [value])]
+    return all(math.isfinite(one) for one in values if isinstance(one, float))
+
+
 class Market:
     """One instrument taken through a real book, the kernels and their twin, in the pipeline's order of calls."""
 
@@ -335,18 +345,13 @@ class Market:
         self.levels: Sides = ({}, {})
         self.now = 0
 
-    @property
-    def ladder(self) -> tuple[Any, Any, Any, Any]:
-        book = self.book
-        return book._memory, book._sizes, book._occupied, book._far
-
     def pass_time(self, now: int) -> bool:
         """Let row time pass, ns; say whether a cell was closed."""
         self.now = now
         if now < self.memory["cell_ends"][0]:
             return False
         begun = self.memory["cell_ends"][0] > 0
-        flow.close(self.memory, self.settings, *self.ladder, self.unit, now)
+        flow.close(self.memory, self.settings, *ladder_of(self.book), self.unit, now)
         self.twin.last = int(self.memory["cell"][0]) - 1
         return bool(begun)
 
@@ -374,9 +379,9 @@ class Market:
         rows = np.array([(price, size) for _, price, size in changes], LEVEL)
         bids = sum(side == 0 for side, _, _ in changes)
         if not replace:
-            flow.before(self.memory, self.settings, *self.ladder, rows, bids)
+            flow.before(self.memory, self.settings, *ladder_of(self.book), rows, bids)
         self.book.update(rows, bids, replace)
-        flow.after(self.memory, self.settings, *self.ladder, self.now)
+        flow.after(self.memory, self.settings, *ladder_of(self.book), self.now)
         before = self.levels
         after = (dict(before[0]), dict(before[1]))
         for side, price, size in changes:

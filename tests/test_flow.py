@@ -15,7 +15,7 @@ from engine.instrument import Instrument
 from engine.kernel import COMPILED
 from engine.schema import Contract
 from engine.signals import flow
-from tests.naive_flow import Market
+from tests.naive_flow import Market, finite
 
 START = 1_700_000_000 * 10**9
 MS = 10**6
@@ -60,11 +60,6 @@ def market(unit: Instrument | None = None, rules: EngineConfig | None = None) ->
     one.pass_time(START)
     one.snapshot({9_999: 10, 9_995: 20, 9_960: 30}, {10_001: 10, 10_005: 20, 10_040: 30})
     return one
-
-
-def finite(found: dict[str, Any]) -> bool:
-    values = [one for value in found.values() for one in (value if isinstance(value, list) else [value])]
-    return all(math.isfinite(one) for one in values if isinstance(one, float))
 
 
 def assert_equal(one: Market) -> None:
