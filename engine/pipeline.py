@@ -19,7 +19,8 @@ from engine import snapshot
 from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.instrument import Instrument
-from engine.schema import LEVEL, MESSAGE, Batch, Contract, Kind, Record
+from engine.schema import LEVEL, MESSAGE, Batch, Contract, Flag, Kind, Record
+from engine.schema import TRADE as TRADE_ROW
 from engine.settings import SIGNALS, Settings
 from engine.signals.health import CHANGE
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_LATEST
@@ -29,6 +30,8 @@ from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW
 #: Later than any row.
 NEVER: Final = 1 << 62
 TOUCH: Final = int(Kind.TOUCH)
+TRADE: Final = int(Kind.TRADE)
+HISTORY: Final = int(Flag.HISTORY)
 #: Parts of a state before those of the tracks, and of each track.
 OPENING: Final = 1
 EACH: Final = 3 + len(PARTS)
@@ -61,8 +64,9 @@ class Pipeline:
             track = self._tracks[batch.instrument] = Track(batch.instrument, self.asset, self._settings)
         # Kernels compile once for each kind of array: ours is always writable, whatever the source gave.
         messages, levels = np.array(batch.messages, MESSAGE), np.array(batch.levels, LEVEL)
+        trades = np.array(batch.trades, TRADE_ROW)
         out: list[Record] = []
-        at = 0
+        at = traded = 0
         for i, kind in enumerate(kinds):
             self._tell_time(received[i], track, offset, out)
             action = IGNORE
@@ -70,6 +74,10 @@ class Pipeline:
                 action = track.apply(messages, i, levels[at : at + counts[i]])
             elif kind == INSTRUMENT_ROW:
                 action = track.name(instruments.pop(0))
+            elif kind == TRADE:
+                if not messages["flags"][i] & HISTORY:
+                    track.trade(trades[traded : traded + counts[i]], received[i])
+                traded += counts[i]
             due = track.settle(messages, i, action, levels, at if kind == TOUCH else 0)
             self._alarm = min(self._alarm, track.alarm)
             if due:
@@ -112,6 +120,9 @@ class Pipeline:
         received, kinds, counts, bids = (batch.messages[n].tolist() for n in ("received", "kind", "count", "bids"))
         rows = sum(count for count, kind in zip(counts, kinds, strict=True) if kind <= TOUCH)
         names = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == INSTRUMENT_ROW)
+        trades = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == TRADE)
+        if trades != len(batch.trades):
+            raise BadRecord(f"batch of {batch.instrument} promises {trades} trades, it holds {len(batch.trades)}")
         if rows != len(batch.levels) or names != len(batch.instruments) or names != kinds.count(INSTRUMENT_ROW):
             raise BadRecord(
                 f"batch of {batch.instrument} promises {rows} levels and {names} instruments, "
@@ -156,16 +167,23 @@ def warm(config: EngineConfig) -> None:
         tick=1,
         lot=1,
     )
-    messages = np.zeros(4, MESSAGE)
-    messages["kind"] = (Kind.INSTRUMENT, Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH)
-    messages["count"] = (1, 2, 1, 2)
-    messages["bids"] = (0, 1, 1, 1)
-    messages["last"] = (0, 1, 2, 2)
-    messages["previous"] = (-1, -1, 1, -1)
-    messages["received"] = np.array((0, 0, 1, 2)) * config.health_cadence * 1_000_000 + 1
+    messages = np.zeros(5, MESSAGE)
+    messages["kind"] = (Kind.INSTRUMENT, Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH, Kind.TRADE)
+    messages["count"] = (1, 2, 1, 2, 1)
+    messages["bids"] = (0, 1, 1, 1, 0)
+    messages["last"] = (0, 1, 2, 2, 0)
+    messages["previous"] = (-1, -1, 1, -1, -1)
+    messages["received"] = np.array((0, 0, 1, 2, 3)) * config.health_cadence * 1_000_000 + 1
     levels = np.array([(99, 1), (101, 1), (99, 2), (99, 2), (101, 1)], LEVEL)
+    trades = np.zeros(1, TRADE_ROW)
+    trades["price"] = trades["size"] = trades["side"] = 1
     batch = Batch(
-        instrument=instrument.key, asset="WARM", messages=messages, levels=levels, instruments=instrument.row()
+        instrument=instrument.key,
+        asset="WARM",
+        messages=messages,
+        levels=levels,
+        trades=trades,
+        instruments=instrument.row(),
     )
     pipeline = Pipeline("WARM", config)
     pipeline.step(batch)

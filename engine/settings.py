@@ -6,19 +6,23 @@ import numpy as np
 
 from engine.config import EngineConfig
 from engine.fields import Signal
-from engine.signals import cascade, depth, health
+from engine.imbalance import LEVELS
+from engine.resilience import ZONE_BPS
+from engine.signals import cascade, depth, flow, health
 
 #: Bits beside those of `engine.signals.health`.
 CASCADE: Final = 16
+FLOW: Final = 32
 
 #: Every signal of an instrument, in the order in which records of one row are written, and the bit that calls for it.
 SIGNALS: Final[tuple[tuple[Signal, int], ...]] = (
     (depth.SIGNAL, health.DEPTH),
     (health.SIGNAL, health.HEALTH),
+    (flow.SIGNAL, FLOW),
     (cascade.SIGNAL, CASCADE),
 )
 #: What a change of state calls for beside depth and health.
-CHANGED: Final = CASCADE
+CHANGED: Final = CASCADE | FLOW
 
 
 class Settings:
@@ -32,10 +36,12 @@ class Settings:
         self.latest = config.latest_cadence * 1_000_000
         self.bands = np.array(config.bands, np.int64)
         self.notionals = np.array(config.notionals, np.float64)
+        self.flow = flow.settings_of(config)
         self.cascade_cadence = config.cascade.cadence * 1_000_000
         self.layouts = {
             "depth": depth.layout(config),
             "health": health.layout(),
+            "flow": flow.layout(config),
             "cascade": cascade.layout(config),
         }
         #: One row of each, filled anew for every record.
@@ -43,6 +49,10 @@ class Settings:
         axes = {
             "bands": list(config.bands),
             "notionals": self.notionals.tolist(),
+            "windows": list(config.flow.windows),
+            "horizons": list(config.flow.horizons),
+            "zones": [int(zone) for zone in ZONE_BPS],
+            "levels": list(range(1, LEVELS + 1)),
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }

@@ -12,9 +12,9 @@ from engine.fields import RECORD_VERSION
 from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
 from engine.schema import INSTRUMENT, Rows, empty
-from engine.settings import CASCADE, CHANGED, SIGNALS, Settings
-from engine.signals import cascade, depth, health
-from engine.trust import DELTA, IGNORE, NO_BOOK, OK, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
+from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, Settings
+from engine.signals import cascade, depth, flow, health
+from engine.trust import DELTA, IGNORE, NO_BOOK, OK, PARTIAL, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
 
@@ -32,7 +32,7 @@ OWN: Final = np.dtype(
     align=True,
 )
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
-PARTS: Final = ("memory", "own")
+PARTS: Final = ("memory", "own", "flow")
 
 
 class Track:
@@ -43,6 +43,7 @@ class Track:
         "asset",
         "book",
         "due",
+        "flow",
         "head",
         "instrument",
         "key",
@@ -59,6 +60,7 @@ class Track:
         self.settings = settings
         self.memory = health.memory_of()
         self.own = np.zeros(1, OWN)
+        self.flow = flow.memory_of(settings.config)
         #: Row time from which on something is to be done: on an own row, on anybody's.
         self.due = int(self.memory["due"][0])
         self.alarm = int(self.memory["alarm"][0])
@@ -83,6 +85,7 @@ class Track:
         self.book = Book(instrument, self.settings.config.bands)
         self.unit = unit_of(instrument)
         self.head["quote"] = instrument.quote
+        flow.restart(self.flow)
         return RENAMED
 
     @property
@@ -107,12 +110,27 @@ class Track:
         if self.book is None:
             return NO_BOOK
         action = admit(self.memory, messages, i)
-        if action != IGNORE:
-            try:
-                self.book.update(levels, int(messages["bids"][i]), action == REPLACE)
-            except BadFrame:
-                return REFUSED
+        if action == IGNORE:
+            return action
+        known, bids = self.settings.flow, int(messages["bids"][i])
+        if action == REPLACE:
+            flow.restart(self.flow)
+        elif messages["kind"][i] == DELTA:
+            flow.before(self.flow, known, *self.book.ladder(), levels, bids)
+        try:
+            self.book.update(levels, bids, action == REPLACE)
+        except BadFrame:
+            flow.restart(self.flow)
+            return REFUSED
+        # Between the parts of one message the book is no state that a market was in.
+        if not messages["flags"][i] & PARTIAL:
+            flow.after(self.flow, known, *self.book.ladder(), self.clock)
         return action
+
+    def trade(self, trades: Rows, received: int) -> None:
+        """Take TRADE rows into the flow; before the first INSTRUMENT row they have no meaning."""
+        if self.instrument is not None:
+            flow.trade(self.flow, self.settings.flow, trades, self.unit, max(self.clock, received))
 
     def settle(self, messages: Rows, i: int, action: int, levels: Rows, at: int) -> int:
         """Take a message into the book's health, after the book did; return the records that are due."""
@@ -126,6 +144,8 @@ class Track:
 
     def pass_time(self, now: int, own_row: bool) -> int:
         """Let row time pass; return the records that are due."""
+        if own_row and self.book is not None:
+            flow.close(self.flow, self.settings.flow, *self.book.ladder(), self.unit, max(self.clock, now))
         due, self.due, self.alarm = health.pass_time(self.memory, self.settings.limits, now, own_row)
         return self._also(due, own_row)
 
@@ -133,10 +153,13 @@ class Track:
         """Add what is due beside depth and health: at a change of state, and at lines of the flow's grid."""
         if due & health.CHANGE:
             due |= CHANGED
+            if self.memory["reason"][0] != OK:
+                flow.restart(self.flow)
         cell = self.settings.cell
         now, own = self.clock, self.own[0]
         if own_row and now // cell != own["cell"]:
             own["cell"] = now // cell
+            due |= FLOW
             if self._ask_cascade(now):
                 due |= CASCADE
         self.due = min(self.due, (int(own["cell"]) + 1) * cell)
@@ -187,6 +210,10 @@ class Track:
             return self._encode(signal, reason, self.settings.unknown[signal], {})
         if signal == depth.SIGNAL.name:
             return self._encode(signal, reason, *self._depth())
+        if signal == flow.SIGNAL.name:
+            row = self.settings.rows[signal]
+            flow.report(self.flow, self.settings.flow, self.unit, row)
+            return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
         if not self._cascade():
             return None
         row, own = self.settings.rows["cascade"], self.own[0]
@@ -235,6 +262,7 @@ class Track:
                 raise BadRecord(f"{name} of {track.key} has {len(memory)} bytes in the state, here {dtype.itemsize}")
             setattr(track, name, np.frombuffer(memory, dtype).copy())
         track.due, track.alarm = int(track.memory["due"][0]), int(track.memory["alarm"][0])
+        track.due = min(track.due, (int(track.own["cell"][0]) + 1) * settings.cell)
         if track.book is not None:
             track.book.load(book)
         return track
