@@ -72,11 +72,12 @@ FIELDS: Final[list[Any]] = [
     ("interval_depth", "<f8"),
     ("interval_books", "<i8"),
     #: What the last closed cell did to the interval; of one that is USABLE: OFI per level, the mid's change in ticks,
-    #: mean size of a side's touch and of a level.
+    #: sum of the touch's sizes, over how many books, mean size of a level.
     ("passed", "<i8"),
     ("passed_flow", "<f8", (LEVELS,)),
     ("passed_move", "<f8"),
     ("passed_touch", "<f8"),
+    ("passed_books", "<f8"),
     ("passed_depth", "<f8"),
     #: The open training window: cells, usable intervals, each level's mean OFI, their co-moments, mean size of a level.
     ("training_at", "<i8"),
@@ -209,7 +210,8 @@ def pass_interval(memory: Rows, settings: Rows, at: int) -> None:
         for m in range(LEVELS):
             own["passed_flow"][m] = sum_imbalance(memory, at, cells, m)
         own["passed_move"] = float(mid2 - own["interval_mid2"]) / (2.0 * float(own["top_tick"]))
-        own["passed_touch"] = own["interval_touch"] / (2.0 * own["interval_books"])
+        own["passed_touch"] = own["interval_touch"]
+        own["passed_books"] = float(own["interval_books"])
         own["passed_depth"] = own["interval_depth"] / (2.0 * LEVELS * own["interval_books"])
         gather(memory)
     own["interval_at"] = 0

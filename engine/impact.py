@@ -44,7 +44,9 @@ FIELDS: Final[list[Any]] = [
     ("impact_flow2", "<f8"),
     ("impact_cross", "<f8"),
     ("impact_move2", "<f8"),
-    #: Weighted mean size of a side's touch, size units.
+    #: Weighted sums of the touch's sizes, both sides, and of the books they are of; mean size of a side's touch.
+    ("impact_touch", "<f8"),
+    ("impact_books", "<f8"),
     ("impact_depth", "<f8"),
 ]
 
@@ -57,11 +59,7 @@ def close_impact(memory: Rows, settings: Rows) -> None:
     own = memory[0]
     if own["passed"] == OPEN:
         return
-    keep = settings[0]["forgetting"]
-    own["impact_weight"] *= keep
-    own["impact_flow2"] *= keep
-    own["impact_cross"] *= keep
-    own["impact_move2"] *= keep
+    fade_impact(memory, settings, 1)
     if own["passed"] != USABLE:
         return
     before = own["impact_weight"]
@@ -75,7 +73,21 @@ def close_impact(memory: Rows, settings: Rows) -> None:
     own["impact_move2"] += move * move * before * share
     own["impact_flow"] += flow * share
     own["impact_move"] += move * share
-    own["impact_depth"] += (own["passed_touch"] - own["impact_depth"]) * share
+    own["impact_touch"] += own["passed_touch"]
+    own["impact_books"] += own["passed_books"]
+    own["impact_depth"] = own["impact_touch"] / (2.0 * own["impact_books"])
+
+
+@kernel
+def fade_impact(memory: Rows, settings: Rows, intervals: int) -> None:
+    """Let so many intervals pass: what was seen before weighs less. For time in which no cell was closed."""
+    own, keep = memory[0], settings[0]["forgetting"] ** float(intervals)
+    own["impact_weight"] *= keep
+    own["impact_flow2"] *= keep
+    own["impact_cross"] *= keep
+    own["impact_move2"] *= keep
+    own["impact_touch"] *= keep
+    own["impact_books"] *= keep
 
 
 @kernel

@@ -82,7 +82,7 @@ class Cell:
 class Interval:
     flow: list[int]
     move: float
-    touch: float
+    touches: list[float]
     depth: float
 
 
@@ -135,7 +135,7 @@ class NaiveFlow:
                 usable = Interval(
                     [sum(cell.gains[m] for cell in part) for m in range(LEVELS)],
                     (end[0][0][0] + end[1][0][0] - start[0][0][0] - start[1][0][0]) / (2 * self.instrument.tick),
-                    sum(map(touch_depth, books)) / len(books),
+                    [touch_depth(book) for book in books],
                     sum(map(level_depth, books)) / len(books),
                 )
             found.append((first + step - 1, usable))
@@ -171,7 +171,8 @@ class NaiveFlow:
         if not ages:
             return dict.fromkeys(("impact_beta", "impact_r2", "touch_depth", "phantom"), (0.0, "too_early"))
         weight = np.array([each[0] for each in ages])
-        depth = float(np.average([each.touch for _, each in ages], weights=weight))
+        touches = [(share, touch) for share, each in ages for touch in each.touches]
+        depth = sum(share * touch for share, touch in touches) / sum(share for share, _ in touches)
         why = ""
         if len(ages) < INTERVALS or weight.sum() < sum(self.forgetting**i for i in range(INTERVALS)) / 2:
             why = "too_early"
