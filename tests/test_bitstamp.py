@@ -15,16 +15,22 @@ interval, with an intercept, as the exchange's clock cuts it.
 
 Where the grid begins decides more than any cleaning: a few moves in half an hour carry the variance, and whether an
 interval splits one or not is chance. From one start to another, 100 ms later, R2 of the best level over 10 s goes from
-.50 to .73 in sample and from .09 to .68 out of it. So every start is tried, and the median over them is held against
-the design's table (T4, which took one start): all twelve numbers agree within .05 (the farthest is .56 against .52).
-At a single start, 4.0 s after the snapshot, all twelve agree within .03. That one is a search's result: it shows that
-the table was computed from this book, not that a start is right.
+.50 to .73 in sample and from .09 to .68 out of it. The design's table (T4) is of one start, and does not say which. Of
+the hundred starts within 10 s one, 4.0 s after the snapshot, agrees with all twelve numbers within .05; the median start
+agrees with six. So that one is what a search finds, and says little. The median over the starts is the steadier
+measure, and is what is held against the table: there, too, all twelve agree within .05. It was chosen after single
+starts were seen to disagree, and after clocks, ways of cleaning and shares of the sample had been tried.
 
-    seconds   best level, in / out of sample      ten levels, in / out       next interval, in     phantom index
-              table      median     4.0 s         table      median          table    median       table  median  4.0 s
-       1      .39 .29    .42 .32    .40 .28       .60 .57    .61 .58         .04      .03          2.05   2.09    2.09
-       5      .46 .43    .49 .40    .47 .42       .64 .64    .65 .63         .04      .03                 2.21    2.19
-      10      .52 .39    .56 .37    .54 .37       .59 .45    .62 .48         .04      .03          2.03   2.14    2.02
+    seconds   best level, in / out of sample     ten levels, in / out of sample     phantom index
+              table      median     4.0 s        table      median     4.0 s        median   4.0 s
+       1      .39 .29    .42 .32    .40 .28      .60 .57    .61 .58    .58 .55      2.09     2.09
+       5      .46 .43    .49 .40    .47 .42      .64 .64    .65 .63    .67 .65      2.21     2.19
+      10      .52 .39    .56 .37    .54 .37      .59 .45    .62 .48    .59 .43      2.14     2.02
+
+The design's phantom index is 2.05 and 2.03, over which intervals it does not say. With a touch that is the mean over
+books, as here, 1 s comes within .05 of it, and so does 10 s from that one start; the medians of 5 s and 10 s do not.
+With every second's touch weighing the same it would be 2.22, 2.35 and 2.28. Of the next interval's moves the best level
+explains .03 in the median at every length, in sample, where the design has about .04.
 """
 
 import csv
@@ -56,7 +62,7 @@ Floats = NDArray[np.float64]
 CELL: Final = 100
 #: Cells per interval of one, five and ten seconds.
 STEPS: Final = (10, 50, 100)
-#: Cells at which the grid of the longest interval may begin, and the one at which the table's own seems to.
+#: Cells at which the grid may begin, and the one of them that a search found nearest to the table.
 STARTS: Final = 100
 AT_4_SECONDS: Final = 39
 #: T4 of the design: best level in and out of sample, integrated in and out of sample.
@@ -73,7 +79,7 @@ BTC: Final = Instrument(
     lot=1,
     contract_size=10**8,
 )
-#: Side, price and size of a level; None where only time passed.
+#: Side, price and size of a level.
 Change = tuple[int, int, int]
 
 
@@ -249,9 +255,14 @@ def test_the_median_start_explains_what_the_design_says(recording: Recording, st
     assert np.median(found, axis=0) == pytest.approx(np.array(TABLE[step]), abs=0.05)
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_one_start_explains_it_too(recording: Recording, step: int) -> None:
-    assert scores(*intervals(recording, step, AT_4_SECONDS)) == pytest.approx(TABLE[step], abs=0.05)
+def test_a_single_start_may_agree_with_every_number_and_seldom_does(recording: Recording) -> None:
+    table = np.array([value for step in STEPS for value in TABLE[step]])
+    agreed = []
+    for start in range(STARTS):
+        found = [value for step in STEPS for value in scores(*intervals(recording, step, start))]
+        agreed.append(int((np.abs(found - table) <= 0.05).sum()))
+    assert [start for start, count in enumerate(agreed) if count == 12] == [AT_4_SECONDS]
+    assert np.median(agreed) == 6
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -285,7 +296,7 @@ def test_the_kernels_regress_what_was_recorded(recording: Recording) -> None:
 
 
 def test_the_phantom_index_is_about_two_from_one_to_ten_seconds(recording: Recording) -> None:
-    """The design says 2.05 and 2.03; between starts it is 1.8 to 2.6."""
+    """The design says 2.05 and 2.03, without the intervals; only the median of 1 s is within .05 of that."""
     found = report(recording)
     assert found["phantom"] == pytest.approx(2.05, abs=0.05)
     medians = []
