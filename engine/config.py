@@ -203,6 +203,10 @@ class EngineConfig:
     bands: tuple[int, ...] = (5, 10, 25, 50, 100, 200, 500)
     #: Notionals of the sweep cost, whole units of the quote currency, ascending.
     notionals: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    #: Air pockets are looked for within so many basis points of the mid, or the widest band where that is less.
+    pocket_band: int = 200
+    #: A hole is a stretch with less than this share of the depth within 100 bps.
+    pocket_share: float = 0.05
     #: A depth record at least this often in row time while rows arrive, ms.
     cadence: int = 100
     #: A health record at least this often in row time while rows arrive, ms.
@@ -223,6 +227,11 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         ascending("bands", self.bands, 1, 9_999)
+        if not 1 <= self.pocket_band <= 9_999 or not 0 < self.pocket_share <= 1:
+            met = f"{self.pocket_band} and {self.pocket_share}"
+            raise BadConfig(
+                f"pocket_band and pocket_share are {met}, allowed are 1 to 9999 bps and shares above 0 to 1"
+            )
         if list(self.notionals) != sorted(set(self.notionals)) or any(n <= 0 for n in self.notionals):
             raise BadConfig(f"notionals are {self.notionals}, allowed are ascending positive whole numbers")
         for name in ("cadence", "health_cadence", "latest_cadence", "stale_after", "crossed_after"):

@@ -11,6 +11,7 @@ from engine.errors import BadConfig, BadFrame, BadRecord
 from engine.fields import RECORD_VERSION
 from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
+from engine.pockets import measure_pockets
 from engine.schema import INSTRUMENT, Rows, empty
 from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, Settings
 from engine.signals import cascade, depth, flow, health
@@ -226,6 +227,8 @@ class Track:
         assert self.book is not None
         known, row, view = self.settings, self.settings.rows["depth"], self.book.view()
         depth.measure(view.row, view.bids, view.asks, self.unit, known.bands, known.notionals, row)
+        config = known.config
+        measure_pockets(view.row, view.bids, view.asks, self.unit, config.pocket_band, config.pocket_share, row)
         return known.layouts["depth"].values(row)
 
     def _encode(self, signal: str, reason: int, fields: dict[str, Any], why: dict[str, str]) -> bytes:

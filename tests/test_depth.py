@@ -16,8 +16,10 @@ from engine.config import EngineConfig
 from engine.instrument import Instrument
 from engine.kernel import COMPILED
 from engine.money import unit_of
+from engine.pockets import measure_pockets
 from engine.schema import LEVEL, Contract
 from engine.signals.depth import layout, measure
+from tests import naive_pockets
 from tests.naive_depth import Levels, NaiveDepth
 
 VECTORS = Path(__file__).parents[1] / ".." / "shared" / "design" / "test_vectors.json"
@@ -71,6 +73,7 @@ def measured(
     row.view(np.uint8)[:] = 255  # What was there before must not shine through.
     view = book.view()
     measure(view.row, view.bids, view.asks, unit_of(unit), np.array(bands), np.array(notionals, float), row)
+    measure_pockets(view.row, view.bids, view.asks, unit_of(unit), 200, 0.05, row)
     return fields.values(row)
 
 
@@ -103,6 +106,31 @@ def test_sweeps_cost_what_the_design_says(vectors: dict[str, Any]) -> None:
 def test_elasticity_is_that_of_the_design(vectors: dict[str, Any]) -> None:
     found, _ = measured(BIDS, ASKS)
     assert found["bid_elasticity"] == pytest.approx(vectors["TV30_depth_elasticity"]["slope"], rel=1e-9)
+
+
+def test_air_pockets_are_those_of_the_design(vectors: dict[str, Any]) -> None:
+    found, _ = measured(BIDS, ASKS)
+    expected = vectors["TV4_gaps"]
+    assert found["bid_gap"] == pytest.approx(expected["max_gap_bps"], rel=1e-9)
+    assert found["bid_first_gap"] == pytest.approx(expected["first_gap_bps"], rel=1e-9)
+    assert found["bid_gap_hhi"] == pytest.approx(expected["gap_share_hhi"], rel=1e-9)
+    assert found["bid_gap_at"] == 99.0
+    # 5 % of 1,986.7 is less than any level holds: the longest hole is the largest gap.
+    assert (found["bid_hole"], found["bid_hole_at"]) == (found["bid_gap"], 99.0)
+
+
+def test_a_thin_level_does_not_end_a_hole() -> None:
+    found, _ = measured([(9_990, 1_000), (9_950, 1), (9_900, 900)], [(10_010, 5)])
+    assert found["bid_gap"] == pytest.approx(50.0)
+    assert (found["bid_hole"], found["bid_hole_at"]) == (pytest.approx(90.0), 999.0)
+
+
+def test_what_lies_beyond_the_last_level_is_no_pocket() -> None:
+    found, why = measured([(9_990, 5)], [(10_010, 5), (10_500, 5)])
+    assert (found["bid_gap"], found["ask_gap"]) == (pytest.approx(10.0), pytest.approx(10.0))
+    assert (why["bid_first_gap"], why["ask_first_gap"]) == ("no_levels", "no_levels")
+    _, why = measured([(9_000, 5)], [(11_000, 5)])
+    assert {why[name] for name in ("bid_gap", "bid_hole_at", "ask_gap_hhi")} == {"no_levels"}
 
 
 def test_a_sweep_beyond_the_book_has_no_cost() -> None:
@@ -195,7 +223,8 @@ def test_the_kernel_equals_its_twin(
     asks = [(touch - 1 + spread + distance, size) for distance, size in sorted(above.items())]
     unit = instrument(contract, contract_size, decimals)
     found, why = measured(bids, asks, unit, notionals=tuple(notionals))
-    expected = NaiveDepth(unit, bids, asks, (bids[-1][0], asks[-1][0])).fields(BANDS, notionals)
+    twin = NaiveDepth(unit, bids, asks, (bids[-1][0], asks[-1][0]))
+    expected = twin.fields(BANDS, notionals) | naive_pockets.fields(twin, 200, 0.05)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         many = isinstance(value, list)

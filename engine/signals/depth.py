@@ -22,6 +22,7 @@ from engine.fields import Field, Layout, Signal, Why
 from engine.kernel import kernel
 from engine.ladder import share
 from engine.money import QUANTO, amount_of, base_of, quote_of, worth_in, worth_of
+from engine.pockets import FIELDS as POCKETS
 from engine.schema import Rows
 from engine.topics import SIGNAL_DEPTH
 
@@ -364,5 +365,6 @@ SIGNAL: Final = Signal(
             over="notionals",
             why="buy_unfilled_why",
         ),
+        *POCKETS,
     ),
 )
