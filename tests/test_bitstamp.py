@@ -15,11 +15,12 @@ interval, with an intercept, as the exchange's clock cuts it.
 
 Where the grid begins decides more than any cleaning: a few moves in half an hour carry the variance, and whether an
 interval splits one or not is chance. From one start to another, 100 ms later, R2 of the best level over 10 s goes from
-.50 to .73 in sample and from .09 to .68 out of it. The design's table (T4) is of one start, and does not say which. Of
-the hundred starts within 10 s one, 4.0 s after the snapshot, agrees with all twelve numbers within .05; the median start
-agrees with six. So that one is what a search finds, and says little. The median over the starts is the steadier
-measure, and is what is held against the table: there, too, all twelve agree within .05. It was chosen after single
-starts were seen to disagree, and after clocks, ways of cleaning and shares of the sample had been tried.
+.50 to .73 in sample and from .09 to .68 out of it. The design's table (T4) does not say
+where its grid began. Of the hundred starts within 10 s one, 4.0 s after the snapshot, agrees with all twelve numbers
+within .05; the median start agrees with six. So that one is what a search finds, and says little. The median over the
+starts is the steadier measure, and is what is held against the table: there, too, all twelve agree within .05. It was
+chosen after single starts were seen to disagree, and after clocks, ways of cleaning and shares of the sample had been
+tried.
 
     seconds   best level, in / out of sample     ten levels, in / out of sample     phantom index
               table      median     4.0 s        table      median     4.0 s        median   4.0 s
