@@ -261,6 +261,18 @@ def test_a_silence_longer_than_the_rings_leaves_empty_windows() -> None:
     assert one.report()[0]["trades"] == [1, 1]
 
 
+def test_what_fades_with_time_fades_by_the_whole_silence() -> None:
+    one = market(rules=config(impact_memory=1_000.0))
+    for cell in range(1, 80):
+        one.delta([(0, 9_999, 10 + cell % 7)])
+        one.pass_time(START + cell * 250 * MS)
+    weight = float(one.memory["impact_weight"][0])
+    one.pass_time(START + 79 * 250 * MS + 200 * 10**9)
+    # Of 400 intervals the last 128 or 129 were closed, empty and known: those weigh; the older ones fade by all 400.
+    empty = sum(math.exp(-0.0005 * n) for n in range(128))
+    assert one.memory["impact_weight"][0] == pytest.approx(weight * math.exp(-0.0005 * 400) + empty, abs=1.0)
+
+
 def test_a_quanto_contract_has_spreads_but_no_amounts() -> None:
     one = market(instrument(Contract.QUANTO))
     for cell in range(1, 8):

@@ -21,7 +21,7 @@ from engine.config import EngineConfig
 from engine.errors import BadConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.imbalance import LEVELS, RING, close_imbalance, report_imbalance, restart_imbalance, update_imbalance
-from engine.impact import close_impact, report_impact, weighty
+from engine.impact import close_impact, fade_impact, report_impact, weighty
 from engine.kernel import kernel
 from engine.ladder import ASK, BID, Ints
 from engine.resilience import (
@@ -226,7 +226,7 @@ def close(
 ) -> None:
     """Close every cell that ended at or before a row time, the book being what it was all along since the last call.
 
-    Of a silence longer than the rings only as much is closed as they hold.
+    Of a silence longer than the rings only as much is closed as they hold; what fades with time fades by all of it.
     """
     own, cell_ns = memory[0], settings[0]["cell_ns"]
     begin(memory, settings, now)
@@ -236,7 +236,9 @@ def close(
         roll_seconds(memory, now)
     measure_zones(memory, book_memory, sizes, occupied, far)
     close_cell(memory, settings)
-    own["cell"] = max(own["cell"], now // cell_ns - RING)
+    skipped = max(now // cell_ns - RING - own["cell"], 0)
+    fade_impact(memory, settings, skipped // settings[0]["impact_cells"])
+    own["cell"] += skipped
     while own["cell"] < now // cell_ns:
         close_cell(memory, settings)
     own["cell_ends"] = (own["cell"] + 1) * cell_ns
