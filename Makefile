@@ -54,7 +54,8 @@ $(VENV)/.demo: $(VENV)/bin/python requirements/demo.lock pyproject.toml
 	$(RUN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock pyproject.toml
+$(VENV)/.dev: $(VENV)/bin/python requirements/dev.lock requirements/recordings.lock pyproject.toml
 	$(RUN)/pip install --quiet --require-hashes -r requirements/dev.lock
+	$(RUN)/pip install --quiet --require-hashes --no-deps -r requirements/recordings.lock
 	$(RUN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -1,7 +1,7 @@
 """What the engine may be told: frozen values, checked once, hashed into every signal's header."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
@@ -25,26 +25,6 @@ def ascending(name: str, values: Sequence[int], low: int, high: int) -> None:
     """Refuse a list that is empty, not ascending, or reaches outside its bounds."""
     if not values or list(values) != sorted(set(values)) or not low <= values[0] <= values[-1] <= high:
         raise BadConfig(f"{name} are {tuple(values)}, allowed are ascending whole numbers from {low} to {high}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaselineConfig:
-    """What depth is compared with: its own median at this hour of the week."""
-
-    #: Bands that have a baseline, basis points; each must be one of the engine's bands.
-    bands: tuple[int, ...] = (10, 50, 100)
-    #: A sample of depth and spread every so often, ms of row time.
-    sample: int = 5_000
-    #: How long until a visit counts half, days.
-    half_life: float = 14.0
-    #: Visits that an hour of the week needs before its own median is used instead of the all-week one.
-    visits: int = 3
-    #: Samples that a session needs before its median stands in while there are fewer visits than that in all.
-    session: int = 12
-
-    def __post_init__(self) -> None:
-        above_zero(self, ("sample", "half_life", "visits", "session"))
-        ascending("bands", self.bands, 1, 9_999)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,38 +69,6 @@ class FlowConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VacuumConfig:
-    """Constants of the vacuum's state machine and of the air-pocket map."""
-
-    #: Band, bps, of the depth ratio that the machine reads; one of the baseline's bands.
-    band: int = 10
-    #: NORMAL -> THIN: ratio below this for so long, ms.
-    thin_ratio: float = 0.5
-    thin_for: int = 2_000
-    #: THIN -> VACUUM: ratio below this, refill below that, and a wide spread or withdrawal, for so long.
-    vacuum_ratio: float = 0.2
-    vacuum_refill: float = 0.5
-    vacuum_spread: float = 5.0
-    vacuum_withdrawal: float = 0.6
-    vacuum_for: int = 1_000
-    #: VACUUM -> RECOVERING: refill above this for so long.
-    recovering_refill: float = 1.0
-    recovering_for: int = 3_000
-    #: RECOVERING -> NORMAL: ratio above this for so long.
-    normal_ratio: float = 0.6
-    normal_for: int = 10_000
-    #: A record at least this often in row time, beside one at every transition, ms.
-    cadence: int = 1_000
-    #: Air pockets are looked for within so many bps of the mid.
-    pocket_band: int = 200
-    #: A hole is an interval with less than this share of the depth within 100 bps.
-    pocket_share: float = 0.05
-
-    def __post_init__(self) -> None:
-        above_zero(self, [each.name for each in fields(self)])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MapConfig:
     """Assumptions of the estimated liquidation map."""
 
@@ -161,38 +109,23 @@ class CascadeConfig:
     withdrawal: int = 10_000_000
     #: Share of a price move that the mark price has passed on by the time triggers are tested, 0 to 1.
     pass_through: float = 1.0
-    #: Share of a position that its first slice liquidates, and how long until the rest follows, ms; 1 is all at once.
-    slice: float = 1.0
-    cooldown: int = 30_000
-    #: Duration of a cascade, ms: makers refill for so long at the measured rate.
-    duration: int = 0
     #: A record at least this often in row time, ms; 0 is one at every book message that can change it.
     cadence: int = 1_000
     #: A record at once where a critical shock moved by more than this share since the last one.
     step: float = 0.2
-    #: Horizon of the probability, seconds, and how often it is computed anew, ms.
-    horizon: int = 60
-    risk_cadence: int = 10_000
-    #: Horizons of observed net selling that a tail needs; the share of them below its threshold.
-    samples: int = 200
-    threshold: float = 0.95
 
     def __post_init__(self) -> None:
-        above_zero(self, ("withdrawal", "step", "horizon", "risk_cadence", "samples"))
+        above_zero(self, ("withdrawal", "step"))
         ascending("drops", self.drops, 1, 9_999)
         if len(self.drops) > MOST_DROPS:
             raise BadConfig(f"drops are {len(self.drops)}, allowed are {MOST_DROPS}")
         ascending("shocks", self.shocks, 1, 10**15)
         if self.withdrawal not in self.shocks:
             raise BadConfig(f"withdrawal is {self.withdrawal}, allowed is one of the shocks {self.shocks}")
-        for name, value, low in (("pass_through", self.pass_through, 0), ("slice", self.slice, 1e-6)):
-            if not low <= value <= 1:
-                raise BadConfig(f"{name} is {value}, allowed are shares from {low} to 1")
-        if not 0.5 <= self.threshold < 1:
-            raise BadConfig(f"threshold is {self.threshold}, allowed are shares from 0.5 to below 1")
-        for name in ("cooldown", "duration", "cadence"):
-            if getattr(self, name) < 0:
-                raise BadConfig(f"{name} is {getattr(self, name)}, allowed are milliseconds from 0")
+        if not 0 <= self.pass_through <= 1:
+            raise BadConfig(f"pass_through is {self.pass_through}, allowed are shares from 0 to 1")
+        if self.cadence < 0:
+            raise BadConfig(f"cadence is {self.cadence}, allowed are milliseconds from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,9 +150,7 @@ class EngineConfig:
     stale_after: int = 2_000
     #: A book crossed for longer than this is not known, ms of row time.
     crossed_after: int = 100
-    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
-    vacuum: VacuumConfig = field(default_factory=VacuumConfig)
     map: MapConfig = field(default_factory=MapConfig)
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
     #: What the desk knows and no feed says; read from files, not from keys.

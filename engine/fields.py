@@ -33,38 +33,24 @@ class Why(IntEnum):
     NO_BOOK_MESSAGE = 6
     #: No message with a usable exchange stamp in the window.
     NO_STAMP = 7
-    #: Fewer samples or visits of this book than a median needs.
-    NO_BASELINE = 8
-    #: No reference level is configured, or nothing to compare it with was measured yet.
-    NO_REFERENCE = 9
     #: Less time, or fewer events, than the value needs have passed since the book is known.
-    TOO_EARLY = 10
+    TOO_EARLY = 8
     #: No trade in the window.
-    NO_TRADES = 11
+    NO_TRADES = 9
     #: Nothing was cancelled, executed or moved in the window, so there is nothing to divide by.
-    NO_FLOW = 12
+    NO_FLOW = 10
     #: No shock is being recovered from.
-    NO_SHOCK = 13
+    NO_SHOCK = 11
     #: Weights are fitted at the end of a training window, and none has ended yet.
-    UNTRAINED = 14
-    #: No fitted model is loaded, or it rests on too few events.
-    UNCALIBRATED = 15
-    #: An input of the model is undefined.
-    MISSING_INPUT = 16
+    UNTRAINED = 12
     #: The side holds no level, or too few, within the band looked at.
-    NO_LEVELS = 17
-    #: No liquidation map: no open interest and no exposure is known.
-    NO_MAP = 18
+    NO_LEVELS = 13
     #: Too few observations in the past to fit a tail.
-    TOO_FEW_SAMPLES = 19
-    #: No venue of the asset is fresh.
-    NO_VENUE = 20
+    TOO_FEW_SAMPLES = 14
     #: The book ends before the answer: what it shows is sold out.
-    EXHAUSTED = 21
-    #: The instrument's health says that its book is not known; said of one venue inside an asset-wide record.
-    UNKNOWN = 22
+    EXHAUSTED = 15
     #: Nowhere within the moves asked for does a further move cost nothing.
-    NO_FREE_FALL = 23
+    NO_FREE_FALL = 16
 
 
 #: What JSON says of each Why.

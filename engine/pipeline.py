@@ -19,7 +19,9 @@ from engine import snapshot
 from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.instrument import Instrument
-from engine.schema import LEVEL, MESSAGE, Batch, Contract, Flag, Kind, Record
+from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Flag, Kind, Record, Reference
+from engine.schema import LIQUIDATION as LIQUIDATION_ROW
+from engine.schema import REFERENCE as REFERENCE_ROW
 from engine.schema import TRADE as TRADE_ROW
 from engine.settings import SIGNALS, Settings
 from engine.signals.health import CHANGE
@@ -31,6 +33,10 @@ from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW
 NEVER: Final = 1 << 62
 TOUCH: Final = int(Kind.TOUCH)
 TRADE: Final = int(Kind.TRADE)
+REFERENCE: Final = int(Kind.REFERENCE)
+LIQUIDATION: Final = int(Kind.LIQUIDATION)
+#: Families that come beside the book, by the kind of their messages: their name in a Batch.
+OTHERS: Final = {TRADE: "trades", REFERENCE: "references", LIQUIDATION: "liquidations"}
 HISTORY: Final = int(Flag.HISTORY)
 #: Parts of a state before those of the tracks, and of each track.
 OPENING: Final = 1
@@ -64,9 +70,9 @@ class Pipeline:
             track = self._tracks[batch.instrument] = Track(batch.instrument, self.asset, self._settings)
         # Kernels compile once for each kind of array: ours is always writable, whatever the source gave.
         messages, levels = np.array(batch.messages, MESSAGE), np.array(batch.levels, LEVEL)
-        trades = np.array(batch.trades, TRADE_ROW)
+        others = {kind: np.array(getattr(batch, name), FAMILY[Kind(kind)]) for kind, name in OTHERS.items()}
         out: list[Record] = []
-        at = traded = 0
+        at, taken = 0, {TRADE: 0, REFERENCE: 0, LIQUIDATION: 0}
         for i, kind in enumerate(kinds):
             self._tell_time(received[i], track, offset, out)
             action = IGNORE
@@ -74,10 +80,11 @@ class Pipeline:
                 action = track.apply(messages, i, levels[at : at + counts[i]])
             elif kind == INSTRUMENT_ROW:
                 action = track.name(instruments.pop(0))
-            elif kind == TRADE:
+            elif kind in taken:
+                rows = others[kind][taken[kind] : taken[kind] + counts[i]]
+                taken[kind] += counts[i]
                 if not messages["flags"][i] & HISTORY:
-                    track.trade(trades[traded : traded + counts[i]], received[i])
-                traded += counts[i]
+                    track.hear(kind, rows, received[i])
             due = track.settle(messages, i, action, levels, at if kind == TOUCH else 0)
             self._alarm = min(self._alarm, track.alarm)
             if due:
@@ -120,9 +127,11 @@ class Pipeline:
         received, kinds, counts, bids = (batch.messages[n].tolist() for n in ("received", "kind", "count", "bids"))
         rows = sum(count for count, kind in zip(counts, kinds, strict=True) if kind <= TOUCH)
         names = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == INSTRUMENT_ROW)
-        trades = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == TRADE)
-        if trades != len(batch.trades):
-            raise BadRecord(f"batch of {batch.instrument} promises {trades} trades, it holds {len(batch.trades)}")
+        for other, name in OTHERS.items():
+            promised = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == other)
+            if promised != len(getattr(batch, name)):
+                held = len(getattr(batch, name))
+                raise BadRecord(f"batch of {batch.instrument} promises {promised} {name}, it holds {held}")
         if rows != len(batch.levels) or names != len(batch.instruments) or names != kinds.count(INSTRUMENT_ROW):
             raise BadRecord(
                 f"batch of {batch.instrument} promises {rows} levels and {names} instruments, "
@@ -161,28 +170,33 @@ def warm(config: EngineConfig) -> None:
         symbol="WARM",
         asset="WARM",
         quote="USD",
-        contract=Contract.SPOT,
+        contract=Contract.LINEAR,
         price_decimals=2,
         size_decimals=2,
         tick=1,
         lot=1,
     )
-    messages = np.zeros(5, MESSAGE)
-    messages["kind"] = (Kind.INSTRUMENT, Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH, Kind.TRADE)
-    messages["count"] = (1, 2, 1, 2, 1)
-    messages["bids"] = (0, 1, 1, 1, 0)
-    messages["last"] = (0, 1, 2, 2, 0)
-    messages["previous"] = (-1, -1, 1, -1, -1)
-    messages["received"] = np.array((0, 0, 1, 2, 3)) * config.health_cadence * 1_000_000 + 1
+    messages = np.zeros(7, MESSAGE)
+    messages["kind"] = (Kind.INSTRUMENT, Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH, TRADE, REFERENCE, LIQUIDATION)
+    messages["count"] = (1, 2, 1, 2, 1, 1, 1)
+    messages["bids"] = (0, 1, 1, 1, 0, 0, 0)
+    messages["last"] = (0, 1, 2, 2, 0, 0, 0)
+    messages["previous"] = (-1, -1, 1, -1, -1, -1, -1)
+    messages["received"] = np.array((0, 0, 1, 2, 3, 4, 5)) * config.health_cadence * 1_000_000 + 1
     levels = np.array([(99, 1), (101, 1), (99, 2), (99, 2), (101, 1)], LEVEL)
     trades = np.zeros(1, TRADE_ROW)
     trades["price"] = trades["size"] = trades["side"] = 1
+    references, prints = np.zeros(1, REFERENCE_ROW), np.zeros(1, LIQUIDATION_ROW)
+    references["what"], references["value"] = int(Reference.OPEN_INTEREST), 100
+    prints["price"] = prints["size"] = prints["side"] = prints["coverage"] = 1
     batch = Batch(
         instrument=instrument.key,
         asset="WARM",
         messages=messages,
         levels=levels,
         trades=trades,
+        references=references,
+        liquidations=prints,
         instruments=instrument.row(),
     )
     pipeline = Pipeline("WARM", config)

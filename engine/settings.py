@@ -56,8 +56,8 @@ class Settings:
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }
-        #: Whose book, after how many messages, the cascade's row shows.
-        self.cascade_of: tuple[str, int] = ("", 0)
+        #: Whose book, after how many messages, and which version of its map the cascade's row shows.
+        self.cascade_of: tuple[str, int, int] = ("", 0, 0)
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown: dict[str, dict[str, Any]] = {
             signal.name: {field.name: axes.get(field.name) for field in signal.fields}

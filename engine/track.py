@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from engine import liquidation_grid, liquidation_weights, liquidations
 from engine.book import Book
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
@@ -12,9 +13,10 @@ from engine.fields import RECORD_VERSION
 from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
 from engine.pockets import measure_pockets
-from engine.schema import INSTRUMENT, Rows, empty
+from engine.schema import INSTRUMENT, Contract, Kind, Rows, empty
 from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, Settings
 from engine.signals import cascade, depth, flow, health
+from engine.signals.cascade import FALL, SQUEEZE, Triggers
 from engine.trust import DELTA, IGNORE, NO_BOOK, OK, PARTIAL, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
@@ -33,7 +35,7 @@ OWN: Final = np.dtype(
     align=True,
 )
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
-PARTS: Final = ("memory", "own", "flow")
+PARTS: Final = ("memory", "own", "flow", "map")
 
 
 class Track:
@@ -42,12 +44,14 @@ class Track:
     __slots__ = (
         "alarm",
         "asset",
+        "assumed",
         "book",
         "due",
         "flow",
         "head",
         "instrument",
         "key",
+        "map",
         "memory",
         "own",
         "settings",
@@ -62,6 +66,9 @@ class Track:
         self.memory = health.memory_of()
         self.own = np.zeros(1, OWN)
         self.flow = flow.memory_of(settings.config)
+        self.map = liquidations.memory_of(settings.config)
+        #: What is assumed of leverage and margin at this venue.
+        self.assumed = liquidations.settings_of(settings.config, venue, asset)
         #: Row time from which on something is to be done: on an own row, on anybody's.
         self.due = int(self.memory["due"][0])
         self.alarm = int(self.memory["alarm"][0])
@@ -86,7 +93,8 @@ class Track:
         self.book = Book(instrument, self.settings.config.bands)
         self.unit = unit_of(instrument)
         self.head["quote"] = instrument.quote
-        flow.restart(self.flow)
+        self.flow = flow.memory_of(self.settings.config)
+        self.map = liquidations.memory_of(self.settings.config)
         return RENAMED
 
     @property
@@ -128,10 +136,21 @@ class Track:
             flow.after(self.flow, known, *self.book.ladder(), self.clock)
         return action
 
-    def trade(self, trades: Rows, received: int) -> None:
-        """Take TRADE rows into the flow; before the first INSTRUMENT row they have no meaning."""
-        if self.instrument is not None:
-            flow.trade(self.flow, self.settings.flow, trades, self.unit, max(self.clock, received))
+    def hear(self, kind: int, rows: Rows, received: int) -> None:
+        """Take TRADE, REFERENCE or LIQUIDATION rows; before the first INSTRUMENT row they have no meaning."""
+        if self.instrument is None:
+            return
+        now = max(self.clock, received)
+        if kind == Kind.TRADE:
+            flow.trade(self.flow, self.settings.flow, rows, self.unit, now)
+        if self.instrument.contract == Contract.SPOT:
+            return
+        if kind == Kind.TRADE:
+            liquidations.take_trades(self.map, self.assumed, rows, self.unit, now)
+        elif kind == Kind.REFERENCE:
+            liquidations.take_references(self.map, self.assumed, rows, self.unit, now)
+        else:
+            liquidations.take_liquidations(self.map, self.assumed, rows, self.unit, now)
 
     def settle(self, messages: Rows, i: int, action: int, levels: Rows, at: int) -> int:
         """Take a message into the book's health, after the book did; return the records that are due."""
@@ -185,11 +204,13 @@ class Track:
         if self.reason != OK or not cascade.answers(self.book, self.unit):
             return False
         assert self.book is not None
-        known, messages = self.settings, int(self.memory["book_messages"][0])
-        if known.cascade_of != (self.key, messages):
-            config, nothing = known.config, (cascade.NOTHING, cascade.NOTHING)
-            cascade.measure_book(config, self.asset, self.book, self.unit, nothing, known.rows["cascade"])
-            known.cascade_of = (self.key, messages)
+        known, seen = self.settings, (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]))
+        if known.cascade_of != seen:
+            row = known.rows["cascade"]
+            forced = estimated(self.map, self.assumed, FALL), estimated(self.map, self.assumed, SQUEEZE)
+            cascade.measure_book(known.config, self.asset, self.book, self.unit, forced, row)
+            row["map_coverage"] = liquidations.coverage(self.map, self.assumed, 1)[0]
+            known.cascade_of = seen
         return True
 
     def late(self, index: int, time: int, change: bool) -> bool:
@@ -269,6 +290,17 @@ class Track:
         if track.book is not None:
             track.book.load(book)
         return track
+
+
+def estimated(memory: Rows, settings: Rows, sign: float) -> Triggers:
+    """Give the estimated map's triggers at its mean leverage, as one direction of the cascade hits them."""
+    if memory["open_interest"][0] <= 0:
+        return cascade.NOTHING
+    mixture = np.zeros(liquidation_grid.CLASSES)
+    liquidation_weights.weights(memory, settings, mixture)
+    marks, amounts, floors = (np.zeros(liquidations.ROOM) for _ in range(3))
+    count = liquidations.triggers(memory, settings, mixture, 1 if sign == FALL else -1, marks, amounts, floors)
+    return Triggers(marks=sign * marks[:count], amounts=amounts[:count], floors=sign * floors[:count])
 
 
 def parse_instrument(key: str, row: np.void) -> Instrument:

@@ -141,5 +141,5 @@ def test_what_is_known_is_part_of_the_configuration_and_of_its_digest(tmp_path: 
 
 
 def test_a_bad_setting_of_a_signal_names_its_table() -> None:
-    with pytest.raises(BadConfig, match=r"\[engine.vacuum\] thin_ratio is -1.0"):
-        load_config(None, {"AIRPOCKET__ENGINE__VACUUM__THIN_RATIO": "-1"})
+    with pytest.raises(BadConfig, match=r"\[engine.cascade\] step is -1.0"):
+        load_config(None, {"AIRPOCKET__ENGINE__CASCADE__STEP": "-1"})

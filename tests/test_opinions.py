@@ -1,9 +1,11 @@
 """What the engine says of real and made-up streams: finite or explained, the same of a part as of the whole."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
@@ -12,7 +14,7 @@ from engine.config import CascadeConfig, EngineConfig
 from engine.kernel import COMPILED
 from engine.knowledge import Exposure, Knowledge
 from engine.pipeline import Pipeline
-from engine.schema import Batch, Kind, Record
+from engine.schema import REFERENCE, TRADE, Batch, Kind, Record, Reference
 from engine.topics import SIGNAL_CASCADE, SIGNAL_FLOW
 from tests.stream import instrument, message
 
@@ -136,3 +138,27 @@ def test_flow_never_mixes_two_books() -> None:
     (value,) = told(pipeline.step(after), SIGNAL_FLOW)
     assert value["ofi"] == [None, None, None]
     assert value["why"]["ofi"] == "too_early"
+
+
+def test_open_interest_that_grows_puts_triggers_behind_the_book() -> None:
+    pipeline, _ = start(EngineConfig(cascade=CascadeConfig(drops=(102, 302, 402), shocks=(300,), withdrawal=300)))
+    unit = instrument("one")
+
+    def heard(at: float, value: int) -> Batch:
+        rows = np.zeros(1, REFERENCE)
+        rows["what"], rows["value"] = int(Reference.OPEN_INTEREST), value
+        return replace(message(Kind.REFERENCE, at, (), (), unit, count=1), references=rows)
+
+    def paid(at: float) -> Batch:
+        rows = np.zeros(1, TRADE)
+        rows["price"], rows["size"], rows["side"], rows["fills"] = 10_002, 100, 1, 1
+        return replace(message(Kind.TRADE, at, (), (), unit, count=1), trades=rows)
+
+    records = [r for batch in (heard(10, 10_000), paid(20), heard(30, 30_000)) for r in pipeline.step(batch)]
+    records += pipeline.step(delta(1_100, 2, [(9_400, 1)]))
+    value = told(records, SIGNAL_CASCADE)[-1]
+    assert (value["map_source"], value["map_coverage"]) == ("estimated", pytest.approx(2 / 3))
+    # Of 200 base units entered at 100.02, those at 100 times leverage wait 0.6 % below: 5 % of them by the prior.
+    assert value["fall_forced"][0] == pytest.approx(0.05 * 200, rel=1e-6)
+    assert value["squeeze_forced"][0] == pytest.approx(0.05 * 200, rel=1e-6)
+    assert value["fall_forced"][1] == pytest.approx(0.15 * 200, rel=1e-6)

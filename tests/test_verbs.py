@@ -91,9 +91,9 @@ def test_what_was_published_live_is_what_the_tape_replays_to(tmp_path: Path) -> 
     environment["AIRPOCKET__KAFKA__PARTITIONS"] = "4"
     with venue() as address, running(environment, "broker", "--port", "0") as broker:
         assert broker.stderr is not None
-        answer = re.search(r"127\.0\.0\.1:\d+", broker.stderr.readline())
-        assert answer is not None
-        environment["AIRPOCKET__KAFKA__BOOTSTRAP"] = answer[0]
+        found = re.search(r"127\.0\.0\.1:\d+", broker.stderr.readline())
+        assert found is not None
+        environment["AIRPOCKET__KAFKA__BOOTSTRAP"] = found[0]
         prefix = f"AIRPOCKET__INGEST__VENUES__{address.venue.upper()}__"
         environment[prefix + "SOCKET_URL"], environment[prefix + "REST_URL"] = address.socket_url, address.rest_url
         run(environment, "topics", "ensure")
