@@ -1,11 +1,11 @@
-"""Knowledge from files: exposures, brackets and reference depth as TOML, a fitted model as JSON; frozen values out.
+"""Knowledge from files: exposures and maintenance margin brackets as TOML in, frozen values out.
 
-# exposures.toml                                  # brackets.toml             # references.toml
-[[exposure]]                                      [[bracket]]                 [[reference]]
-name = "a fund's loan"                            venue = "binance_usdm"      of = "binance_usdm:BTCUSDT"
-asset = "ETH"                                     notional = 0                band = 100
-quantity = 250_000                                rate = 0.004                level = 20_000_000
-trigger = 1_780          # none: unlevered        amount = 0                  source = "our recording"
+# exposures.toml                                  # brackets.toml
+[[exposure]]                                      [[bracket]]
+name = "a fund's loan"                            venue = "binance_usdm"
+asset = "ETH"                                     notional = 0
+quantity = 250_000                                rate = 0.004
+trigger = 1_780          # none: unlevered        amount = 0
 error = 25
 as_of = 2026-02-01T00:00:00Z
 source = "on-chain"
@@ -18,15 +18,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import orjson
-
 from engine.errors import BadConfig
-from engine.knowledge import PUBLISHED, Bracket, Exposure, Knowledge, Model, ReferenceDepth
+from engine.knowledge import Bracket, Exposure, Knowledge
 
-Entry = TypeVar("Entry", Exposure, Bracket, ReferenceDepth)
+Entry = TypeVar("Entry", Exposure, Bracket)
 
 #: Table of each kind of file.
-TABLES: Final = {Exposure: "exposure", Bracket: "bracket", ReferenceDepth: "reference"}
+TABLES: Final = {Exposure: "exposure", Bracket: "bracket"}
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -38,10 +36,6 @@ class KnowledgeFiles:
     exposures: str = ""
     #: Maintenance margin brackets per venue, TOML.
     brackets: str = ""
-    #: Depth before the crash of 2025-10-10, TOML; replaces the published shares.
-    references: str = ""
-    #: A fitted vacuum probability, JSON.
-    model: str = ""
 
 
 def load(files: KnowledgeFiles) -> Knowledge:
@@ -49,8 +43,6 @@ def load(files: KnowledgeFiles) -> Knowledge:
     return Knowledge(
         exposures=_entries(files.exposures, Exposure) if files.exposures else (),
         brackets=_entries(files.brackets, Bracket) if files.brackets else (),
-        references=_entries(files.references, ReferenceDepth) if files.references else PUBLISHED,
-        model=_model(files.model) if files.model else None,
     )
 
 
@@ -105,34 +97,6 @@ def _moment(where: str, value: Any) -> int:
     met = value if value.tzinfo else value.replace(tzinfo=UTC)
     since = met - datetime.fromtimestamp(0, UTC)
     return (since.days * 86_400 + since.seconds) * NANOSECONDS + since.microseconds * 1_000
-
-
-def _model(name: str) -> Model:
-    try:
-        tree = orjson.loads(_text(name))
-    except orjson.JSONDecodeError as error:
-        raise BadConfig(f"{name} is not JSON: {error}") from None
-    known = [each.name for each in fields(Model)]
-    if not isinstance(tree, dict) or not set(tree) <= set(known):
-        met = sorted(set(tree) - set(known)) if isinstance(tree, dict) else type(tree).__name__
-        raise BadConfig(f"{name} holds {met}, allowed is one object of {', '.join(known)}")
-    missing = [n for n in known if n not in tree and n != "source"]
-    if missing:
-        raise BadConfig(f"{name} lacks {', '.join(missing)}")
-    for key in ("inputs", "weights", "knots", "values"):
-        kind = str if key == "inputs" else int | float
-        if not isinstance(tree[key], list) or not all(isinstance(each, kind) for each in tree[key]):
-            raise BadConfig(
-                f"{name}: {key} is {tree[key]!r}, allowed is a list of {'names' if kind is str else 'numbers'}"
-            )
-    for key in ("intercept", "base_rate", "horizon", "events"):
-        if not isinstance(tree[key], int | float) or isinstance(tree[key], bool):
-            raise BadConfig(f"{name}: {key} is {tree[key]!r}, allowed is a number")
-    values: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in tree.items()}
-    try:
-        return Model(**values)
-    except BadConfig as error:
-        raise BadConfig(f"{name}: {error}") from None
 
 
 def _text(name: str) -> str:

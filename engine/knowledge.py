@@ -1,13 +1,10 @@
-"""Knowledge: what a desk knows and no feed says, as frozen values: exposures, brackets, references, a fitted model."""
+"""Knowledge: what a desk knows and no feed says, as frozen values: exposures and margin brackets."""
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Final, Literal
+from typing import Literal
 
 from engine.errors import BadConfig
-
-#: Label events below which a fitted model is not believed.
-ENOUGH_EVENTS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,76 +55,8 @@ class Bracket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReferenceDepth:
-    """What a book held before the crash of 2025-10-10: a level, or the published share of it that was left after."""
-
-    #: `venue:SYMBOL`, or an asset where only a share is known.
-    of: str
-    #: Basis points.
-    band: int
-    #: Median depth of one side, quote units; None where only the share is known.
-    level: float | None = None
-    #: Depth after / depth before, as published.
-    remaining: float | None = None
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.level is None) == (self.remaining is None):
-            raise BadConfig(f"reference depth of {self.of} in {self.band} bps: exactly one of level and remaining")
-        for name, value in (("level", self.level), ("remaining", self.remaining)):
-            if value is not None and not (isfinite(value) and value > 0):
-                raise BadConfig(f"{name} of {self.of} in {self.band} bps is {value}, allowed are numbers above 0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A fitted vacuum probability: logistic in named inputs, then isotonic; `engine.statistics.model` computes it."""
-
-    #: Names of inputs, out of `engine.signals.vacuum.INPUTS`, and the weight of each.
-    inputs: tuple[str, ...]
-    weights: tuple[float, ...]
-    intercept: float
-    #: Isotonic steps: raw probabilities ascending, and the calibrated one from each on, ascending too.
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-    #: Seconds ahead that it speaks of.
-    horizon: int
-    #: Share of moments that the event followed, in the data that it was fitted on.
-    base_rate: float
-    #: Label events behind the fit.
-    events: int
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.weights) or not self.inputs or len(set(self.inputs)) != len(self.inputs):
-            raise BadConfig(
-                f"model has {len(self.inputs)} inputs and {len(self.weights)} weights, allowed: one for one"
-            )
-        if not self.knots or len(self.knots) != len(self.values):
-            raise BadConfig(f"model has {len(self.knots)} knots and {len(self.values)} values, allowed: one for one")
-        if list(self.knots) != sorted(self.knots) or list(self.values) != sorted(self.values):
-            raise BadConfig("knots or values of the model are not ascending: that is no isotonic calibration")
-        if not all(isfinite(each) for each in (*self.weights, self.intercept, *self.knots)):
-            raise BadConfig("weights, intercept and knots of the model must be finite")
-        if not (self.values[0] >= 0 and self.values[-1] <= 1 and 0 < self.base_rate < 1):
-            raise BadConfig(f"values and base rate ({self.base_rate}) of the model must be probabilities")
-        if self.horizon <= 0 or self.events < 0:
-            raise BadConfig(f"horizon is {self.horizon} s, events are {self.events}: above 0 and from 0 are allowed")
-
-
-#: Published shares of depth that were left a month after the crash (CoinDesk Research, November 2025): both sides
-#: within so many bps, major venues. Levels depend on the venue list and are not given; the shares travel better.
-PUBLISHED: Final = tuple(
-    ReferenceDepth(of=asset, band=band, remaining=share, source="CoinDesk Research, 2025-11-11")
-    for asset, band, share in (("BTC", 50, 0.645), ("BTC", 100, 0.70), ("BTC", 500, 0.75), ("ETH", 100, 0.75))
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
     """Everything of that kind; part of the engine's digest."""
 
     exposures: tuple[Exposure, ...] = ()
     brackets: tuple[Bracket, ...] = ()
-    references: tuple[ReferenceDepth, ...] = PUBLISHED
-    model: Model | None = None

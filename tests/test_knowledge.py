@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import orjson
 import pytest
 
 from airpocket.config import load as load_config
 from airpocket.knowledge import KnowledgeFiles, load
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.knowledge import PUBLISHED, Bracket, Exposure, Knowledge, ReferenceDepth
+from engine.knowledge import Bracket, Exposure, Knowledge
 
 LEVERED = """
 [[exposure]]
@@ -28,16 +27,6 @@ side = "long"
 quantity = 1e6
 as_of = 2026-02-01
 """
-MODEL = {
-    "inputs": ["ratio", "refill"],
-    "weights": [1.5, 0.5],
-    "intercept": -4,
-    "knots": [0.0, 0.5],
-    "values": [0.01, 0.6],
-    "horizon": 60,
-    "base_rate": 0.001,
-    "events": 73,
-}
 
 
 def write(folder: Path, text: str, name: str = "file.toml") -> str:
@@ -61,24 +50,14 @@ def test_exposures_are_read_with_and_without_leverage(tmp_path: Path) -> None:
     assert (second.trigger, second.quantity, second.as_of) == (None, 1e6, as_of)
 
 
-def test_brackets_references_and_a_model_are_read(tmp_path: Path) -> None:
+def test_brackets_are_read(tmp_path: Path) -> None:
     brackets = '[[bracket]]\nvenue = "one"\nnotional = 0\nrate = 0.004\n'
-    references = '[[reference]]\nof = "one:A"\nband = 100\nlevel = 2e7\n'
-    known = load(
-        KnowledgeFiles(
-            brackets=write(tmp_path, brackets, "b"),
-            references=write(tmp_path, references, "r"),
-            model=write(tmp_path, orjson.dumps(MODEL).decode(), "m"),
-        )
-    )
+    known = load(KnowledgeFiles(brackets=write(tmp_path, brackets)))
     assert known.brackets == (Bracket(venue="one", notional=0.0, rate=0.004),)
-    assert known.references == (ReferenceDepth(of="one:A", band=100, level=2e7),)
-    assert known.model is not None
-    assert (known.model.inputs, known.model.events) == (("ratio", "refill"), 73)
 
 
-def test_nothing_named_leaves_the_published_shares() -> None:
-    assert load(KnowledgeFiles()) == Knowledge(references=PUBLISHED)
+def test_nothing_named_is_nothing_known() -> None:
+    assert load(KnowledgeFiles()) == Knowledge()
 
 
 @pytest.mark.parametrize(
@@ -101,25 +80,6 @@ def test_a_bad_exposure_is_refused_by_file_entry_and_value(tmp_path: Path, text:
     with pytest.raises(BadConfig) as met:
         load(KnowledgeFiles(exposures=name))
     assert all(word in str(met.value) for word in [name, *words]), str(met.value)
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"weights": [1.0]}, "2 inputs and 1 weights"),
-        ({"knots": [0.5, 0.0]}, "not ascending"),
-        ({"base_rate": 1.5}, "probabilities"),
-        ({"events": True}, "allowed is a number"),
-        ({"inputs": "ratio"}, "list of names"),
-        ({"more": 1}, "['more']"),
-    ],
-)
-def test_a_bad_model_is_refused(tmp_path: Path, change: dict[str, object], word: str) -> None:
-    name = write(tmp_path, orjson.dumps(MODEL | change).decode())
-    with pytest.raises(BadConfig) as met:
-        load(KnowledgeFiles(model=name))
-    assert name in str(met.value)
-    assert word in str(met.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
