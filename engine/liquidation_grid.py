@@ -32,8 +32,10 @@ PER_ANCHOR: Final = BUCKETS / (HIGHEST - LOWEST)
 OFF_CENTRE: Final = 0.75
 #: Half-lives after which age makes no further difference; keeps every weight above 0.
 OLDEST: Final = 60.0
-#: A level of closing at which every lot is closed; what is left of a lot below which it counts as closed.
+#: A level of closing at which every lot is closed.
 ALL: Final = 1e300
+#: A lot that loses this share of itself, or of which less than this is left, is closed: the rest is rounding.
+WHOLLY: Final = 1.0 - 1e-9
 DUST: Final = 1e-100
 
 #: This part of a map's memory.
@@ -247,7 +249,7 @@ def leave(memory: Rows, half_life: float, k: int, s: int, closed: float) -> None
         amount = own["quantity"][k, s, at]
         if amount > 0.0:
             lost = level * youth(own["born"][k, s, at] / amount, newest, half_life)
-            if lost >= 1.0 or amount * (1.0 - lost) < DUST:
+            if lost >= WHOLLY or amount * (1.0 - lost) < DUST:
                 own["removed"][k, s] += amount
                 clear(memory, k, s, at)
             else:

@@ -53,7 +53,7 @@ def from_wallet(wallet: float, amount: float, quantity: float, entry: float, mmr
 
 
 def from_margin(price: float, side: int, available: float, size: float, maintenance_leverage: float) -> float:
-    """Give the liquidation price by the margin that a position has beyond maintenance at `price`, 0 where there is none.
+    """Give the liquidation price by the margin held beyond maintenance at `price`, 0 where there is none.
 
     `available` in quote units, `size` in base units and above 0; 1 / `maintenance_leverage` is the maintenance rate.
     """
