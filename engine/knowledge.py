@@ -55,6 +55,42 @@ class Bracket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A fitted vacuum probability: logistic in named inputs, then isotonic; `engine.statistics.fitting` makes it."""
+
+    #: Names of inputs, out of `engine.inputs.NAMES`, and the weight of each.
+    inputs: tuple[str, ...]
+    weights: tuple[float, ...]
+    intercept: float
+    #: Isotonic steps: raw probabilities ascending, and the calibrated one from each on, ascending too.
+    knots: tuple[float, ...]
+    values: tuple[float, ...]
+    #: Seconds ahead that it speaks of.
+    horizon: int
+    #: Share of moments that the event followed, in the data that it was fitted on.
+    base_rate: float
+    #: Label events behind the fit.
+    events: int
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.weights) or not self.inputs or len(set(self.inputs)) != len(self.inputs):
+            raise BadConfig(
+                f"model has {len(self.inputs)} inputs and {len(self.weights)} weights, allowed: one for one"
+            )
+        if not self.knots or len(self.knots) != len(self.values):
+            raise BadConfig(f"model has {len(self.knots)} knots and {len(self.values)} values, allowed: one for one")
+        if list(self.knots) != sorted(self.knots) or list(self.values) != sorted(self.values):
+            raise BadConfig("knots or values of the model are not ascending: that is no isotonic calibration")
+        if not all(isfinite(each) for each in (*self.weights, self.intercept, *self.knots)):
+            raise BadConfig("weights, intercept and knots of the model must be finite")
+        if not (self.values[0] >= 0 and self.values[-1] <= 1 and 0 < self.base_rate < 1):
+            raise BadConfig(f"values and base rate ({self.base_rate}) of the model must be probabilities")
+        if self.horizon <= 0 or self.events < 0:
+            raise BadConfig(f"horizon is {self.horizon} s, events are {self.events}: above 0 and from 0 are allowed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Knowledge:
     """Everything of that kind; part of the engine's digest."""
 
