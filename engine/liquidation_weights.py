@@ -10,9 +10,15 @@ and the weights of the map are the g_k over their sum. Before any evidence these
 the mean w: the prior, which is an assumption. (Gamma-Poisson conjugacy and the Dirichlet as normalised gammas of one
 rate: Gelman et al., Bayesian Data Analysis, 3rd ed., 2.6 and 3.4.)
 
-Prints of a feed that samples are a lower bound: N then counts as max(N, expected), so that silence is no evidence
-against a class. Only the share of open interest that the map covers is asked to explain what is printed; the rest
-of the prints is of positions that the map does not hold. A feed that has never printed teaches nothing.
+Shared out once, prints that several classes could explain would stay with whoever was believed at the time. So the last
+64 lessons are kept and shared out anew with every further one (the E and M steps of Dempster, Laird, Rubin 1977). Draws
+know how few prints there were, not how unsure their sharing is: where classes are always crossed together, they are
+narrower than they should be.
+
+Prints of a feed that samples are a lower bound. N then counts as max(N, expected): silence is no evidence against a
+class, and a lesson in which no more was printed than was expected is none. Only the share of open interest that the map
+covers is asked to explain what is printed; the rest of the prints is of positions that the map does not hold. A feed
+that has never printed teaches nothing.
 
 Draws are counters in, bits out: no state, the same index gives the same draw. The bits are two rounds of a 32-bit
 multiply-xorshift hash (constants: C. Wellons, hash-prospector, 2018-2022), normals are Box-Muller's, gammas
@@ -35,6 +41,9 @@ Floats = NDArray[np.float64]
 SILENT: Final = 0
 WHOLE: Final = 1
 SAMPLED: Final = 2
+#: Lessons that are kept, one per side, and how often each further one shares them out anew.
+KEPT: Final = 64
+ROUNDS: Final = 32
 #: The generator's one seed, and the constants of its hash; typed, see `engine.ladder`.
 SEED: Final = cast(int, np.int64(20_251_010))
 WORD: Final = cast(int, np.int64(0xFFFF_FFFF))
@@ -54,6 +63,14 @@ FIELDS: Final[list[Any]] = [
     #: What evidence has added to each class's gamma shape and rate, in liquidations of typical size.
     ("shape", "<f8", (CLASSES,)),
     ("rate", "<f8", (CLASSES,)),
+    #: The part of that shape that is of lessons no longer kept.
+    ("settled", "<f8", (CLASSES,)),
+    #: Lessons kept: E by class, N, whether N is a lower bound, and scratch; how many were kept in all.
+    ("kept_crossed", "<f8", (KEPT, CLASSES)),
+    ("kept_printed", "<f8", (KEPT,)),
+    ("kept_bound", "<i8", (KEPT,)),
+    ("kept_share", "<f8", (KEPT,)),
+    ("kept", "<i8"),
     #: Sums over all lessons, longs and shorts, quote units: crossed by the map; printed, the map's share of it.
     ("predicted", "<f8", (2,)),
     ("realised", "<f8", (2,)),
@@ -165,14 +182,49 @@ def update(memory: Rows, settings: Rows, s: int, typical: float) -> None:
     for k in range(CLASSES):
         # Not by the weights but by what they are scaled from: this is the Poisson mean.
         expected += rate_of(memory, settings, k) * own["pending"][k, s]
-    if expected <= 0.0:
-        return
     printed = share_of(memory, settings, s) * own["printed"][s]
-    counted = printed if own["feed"] == WHOLE else max(printed, expected)
+    if expected <= 0.0 or (own["feed"] != WHOLE and printed <= expected):
+        return
+    at = own["kept"] % KEPT
+    if own["kept"] >= KEPT:
+        explained = explained_by(memory, settings, at)
+        for k in range(CLASSES):
+            own["settled"][k] += rate_of(memory, settings, k) * own["kept_crossed"][at, k] * explained
+    own["kept"] += 1
+    own["kept_printed"][at] = printed / typical
+    own["kept_bound"][at] = own["feed"] != WHOLE
     for k in range(CLASSES):
-        part = rate_of(memory, settings, k) * own["pending"][k, s] / expected
-        own["shape"][k] += counted * part / typical
+        own["kept_crossed"][at, k] = own["pending"][k, s] / typical
+        own["shape"][k] += rate_of(memory, settings, k) * own["pending"][k, s] * printed / expected / typical
         own["rate"][k] += own["pending"][k, s] / typical
+    for _ in range(ROUNDS):
+        share_out(memory, settings)
+
+
+@kernel
+def share_out(memory: Rows, settings: Rows) -> None:
+    """Share out the prints of every lesson kept by what is believed now, and believe what follows."""
+    own = memory[0]
+    count = min(own["kept"], KEPT)
+    for at in range(count):
+        own["kept_share"][at] = explained_by(memory, settings, at)
+    for k in range(settings[0]["classes"]):
+        part = 0.0
+        for at in range(count):
+            part += own["kept_crossed"][at, k] * own["kept_share"][at]
+        own["shape"][k] = own["settled"][k] + rate_of(memory, settings, k) * part
+
+
+@kernel
+def explained_by(memory: Rows, settings: Rows, at: int) -> float:
+    """Return what counts as printed in a lesson kept / what was expected by what is believed now."""
+    own, expected = memory[0], 0.0
+    for k in range(settings[0]["classes"]):
+        expected += rate_of(memory, settings, k) * own["kept_crossed"][at, k]
+    if expected <= 0.0:
+        return 0.0
+    share = own["kept_printed"][at] / expected
+    return float(max(share, 1.0)) if own["kept_bound"][at] else float(share)
 
 
 @kernel

@@ -79,6 +79,8 @@ class NaiveMap:
         self.printed_worth = {1: 0.0, -1: 0.0}
         self.feed = 0
         self.shape, self.trials = [0.0] * len(leverages), [0.0] * len(leverages)
+        self.settled = [0.0] * len(leverages)
+        self.kept: list[tuple[list[float], float, bool]] = []
         self.lessons: list[tuple[float, float]] = []
 
     def reach(self, k: int, side: int) -> float:
@@ -218,17 +220,34 @@ class NaiveMap:
                 )
                 levels = self.levels()
                 expected = math.fsum(level * side.pending for level, side in zip(levels, sides, strict=True))
-                if expected > 0:
-                    counted = share * self.printed[way]
-                    counted = counted if self.feed == 1 else max(counted, expected)
-                    for k, side in enumerate(sides):
-                        self.shape[k] += counted * levels[k] * side.pending / expected / typical
-                        self.trials[k] += side.pending / typical
+                printed = share * self.printed[way]
+                if expected > 0 and (self.feed == 1 or printed > expected):
+                    self.keep([side.pending / typical for side in sides], printed / typical)
         self.since = 0
         self.printed = {1: 0.0, -1: 0.0}
         self.printed_worth = {1: 0.0, -1: 0.0}
         for side in self.sides.values():
             side.pending = side.pending_worth = 0.0
+
+    def keep(self, crossed: list[float], printed: float) -> None:
+        """Keep a lesson, forget the 65th, and share all of them out anew, 32 times."""
+        if len(self.kept) == 64:
+            old = self.shared(self.kept.pop(0))
+            self.settled = [one + two for one, two in zip(self.settled, old, strict=True)]
+        first = self.shared((crossed, printed, False))
+        self.kept.append((crossed, printed, self.feed != 1))
+        self.shape = [one + two for one, two in zip(self.shape, first, strict=True)]
+        self.trials = [one + two for one, two in zip(self.trials, crossed, strict=True)]
+        for _ in range(32):
+            parts = [self.shared(lesson) for lesson in self.kept]
+            self.shape = [self.settled[k] + math.fsum(part[k] for part in parts) for k in range(len(crossed))]
+
+    def shared(self, lesson: tuple[list[float], float, bool]) -> list[float]:
+        """Share out the prints of a lesson by what is believed now."""
+        crossed, printed, bound = lesson
+        means = [level * each for level, each in zip(self.levels(), crossed, strict=True)]
+        counted = max(printed, math.fsum(means)) if bound else printed
+        return [counted * mean / math.fsum(means) for mean in means]
 
     def score(self) -> float:
         total = math.fsum(predicted + realised for predicted, realised in self.lessons)

@@ -360,7 +360,7 @@ def test_a_map_goes_through_bytes() -> None:
 
 def test_memory_has_one_size_for_every_configuration() -> None:
     assert Map(TEN).memory.dtype == Map().memory.dtype
-    assert Map().memory.itemsize < 300_000
+    assert Map().memory.itemsize < 2**19
 
 
 trade = st.tuples(st.just("trade"), st.integers(-3_500, 4_000), st.integers(1, 10**6))
