@@ -17,8 +17,9 @@ narrower than they should be.
 
 Prints of a feed that samples are a lower bound. N then counts as max(N, expected): silence is no evidence against a
 class, and a lesson in which no more was printed than was expected is none. Only the share of open interest that the map
-covers is asked to explain what is printed; the rest of the prints is of positions that the map does not hold. A feed
-that has never printed teaches nothing.
+covers is asked to explain what is printed, for the rest is of positions that the map does not hold; and no more counts
+than if all positions were of the class crossed most, for no leverage explains the rest. A feed that has never printed
+teaches nothing.
 
 Draws are counters in, bits out: no state, the same index gives the same draw. The bits are two rounds of a 32-bit
 multiply-xorshift hash (constants: C. Wellons, hash-prospector, 2018-2022), normals are Box-Muller's, gammas
@@ -178,11 +179,12 @@ def judge(memory: Rows, settings: Rows, s: int) -> None:
 @kernel
 def update(memory: Rows, settings: Rows, s: int, typical: float) -> None:
     """Move the posterior by one side's crossings and prints; without a crossing there is no evidence."""
-    own, expected = memory[0], 0.0
+    own, expected, most = memory[0], 0.0, 0.0
     for k in range(CLASSES):
         # Not by the weights but by what they are scaled from: this is the Poisson mean.
         expected += rate_of(memory, settings, k) * own["pending"][k, s]
-    printed = share_of(memory, settings, s) * own["printed"][s]
+        most = max(most, own["pending"][k, s])
+    printed = min(share_of(memory, settings, s) * own["printed"][s], most)
     if expected <= 0.0 or (own["feed"] != WHOLE and printed <= expected):
         return
     at = own["kept"] % KEPT

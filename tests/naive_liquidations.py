@@ -220,7 +220,7 @@ class NaiveMap:
                 )
                 levels = self.levels()
                 expected = math.fsum(level * side.pending for level, side in zip(levels, sides, strict=True))
-                printed = share * self.printed[way]
+                printed = min(share * self.printed[way], max(side.pending for side in sides))
                 if expected > 0 and (self.feed == 1 or printed > expected):
                     self.keep([side.pending / typical for side in sides], printed / typical)
         self.since = 0

@@ -48,6 +48,16 @@ def test_prints_below_what_was_expected_lower_it() -> None:
     assert found.weights[1] < 0.3
 
 
+def test_prints_that_no_leverage_explains_teach_nothing_of_it() -> None:
+    all_of_them, more = fallen(), fallen()
+    all_of_them.liquidation(4 * SECOND, 1, 100, 98)
+    more.liquidation(4 * SECOND, 1, 10_000, 98)
+    for found in (all_of_them, more):
+        found.open_interest(14 * SECOND, 20)
+    assert more.weights == pytest.approx(all_of_them.weights, rel=1e-12)
+    assert more.memory["score"][0] < all_of_them.memory["score"][0]
+
+
 @pytest.mark.parametrize("coverage", [each for each in Coverage if each != Coverage.ALL])
 def test_sampled_prints_never_move_a_class_below_what_was_expected(coverage: Coverage) -> None:
     found = fallen()
