@@ -10,11 +10,12 @@ a matter of tests that they must pass first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from engine.knowledge import Model
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,25 +23,6 @@ Ints = NDArray[np.int64]
 STEPS: Final = 100
 HALVINGS: Final = 40
 ARRIVED: Final = 1e-12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """A fitted probability: logistic in named inputs, then isotonic steps."""
-
-    inputs: tuple[str, ...]
-    weights: tuple[float, ...]
-    intercept: float
-    #: Raw probabilities ascending, and the calibrated one from each on, ascending too; below the first, the first one.
-    knots: tuple[float, ...]
-    values: tuple[float, ...]
-    #: Seconds ahead that it speaks of.
-    horizon: int
-    #: Share of rows labelled 1, over both folds.
-    base_rate: float
-    #: Distinct label events behind the fit.
-    events: int
-    source: str = ""
 
 
 def logistic(inputs: Floats, y: Ints, ridge: float) -> tuple[Floats, float]:
@@ -127,7 +109,7 @@ def fit_model(
     """Fit weights on one fold and steps on the next, each given as inputs (rows x names) and labels of 0 and 1.
 
     `events` is the number of distinct label events, not of rows labelled 1; `horizon` is in seconds. Raises ValueError
-    where the first fold's labels are all alike.
+    where the first fold's labels are all alike, BadConfig where names are not one for one with inputs.
     """
     inputs, y = training
     weights, intercept = logistic(inputs, y, ridge)

@@ -168,6 +168,9 @@ def endogeneity(counts: NDArray[np.int64]) -> float:
 
 
 def displace(times: Floats, horizon: float, width: float, seed: int) -> Floats:
-    """Give the surrogate: each event moved within `width`, evenly by chance, turned back at the ends of the span."""
+    """Give the surrogate: each event moved within `width`, evenly by chance, turned back at the ends of [0, horizon].
+
+    `width` is no longer than the horizon.
+    """
     moved = np.abs(times + width * (uniform(seed, len(times)) - 0.5))
     return np.sort(np.where(moved > horizon, 2.0 * horizon - moved, moved))

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-#: Doublings at most of the number of terms.
-DOUBLINGS: Final = 60
+#: A direction that B leaves unchanged but for this share is one that it leaves unchanged.
+SINGULAR: Final = 1e-10
+#: What may be missed of the first move: roundings.
+TOLERANCE: Final = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,17 +53,17 @@ def drift(known: Transitions, terms: int) -> Floats:
 
 
 def whole_drift(known: Transitions) -> Floats:
-    """Give G*, the expected move over all changes to come.
+    """Give G*, the expected move over all changes to come: what solves G* = G1 + B G*, of all that do the shortest.
 
-    2 n terms follow from n: S_2n = S_n + B^n S_n. Where it does not settle, counts were not symmetrised: ValueError.
+    A constant could be added; in the mirror a drift changes sign, so it is 0. Raises ValueError where none solves it:
+    then the counts were not symmetrised.
     """
-    total, onward = first_move(known), next_state(known)
-    for _ in range(DOUBLINGS):
-        more = onward @ total
-        if not float(np.max(np.abs(more))) > 1e-16 * float(np.max(np.abs(total))):
-            return total + more
-        total, onward = total + more, onward @ onward
-    raise ValueError(f"the drift is {total} after 2^{DOUBLINGS} changes and goes on: counts are not symmetric")
+    move, left = first_move(known), np.eye(len(known.stay)) - next_state(known)
+    found = np.asarray(np.linalg.lstsq(left, move, rcond=SINGULAR)[0], np.float64)
+    missed = float(np.max(np.abs(left @ found - move)))
+    if missed > TOLERANCE * float(np.max(np.abs(move))):
+        raise ValueError(f"the drift goes on by {missed} at every change: counts are not symmetric")
+    return found
 
 
 def transitions(
@@ -72,7 +74,7 @@ def transitions(
     `imbalance` is the bucket 0 to buckets - 1 of bid size / (bid size + ask size), `spread` in ticks, 1 to spreads,
     `mid2` best bid + best ask in ticks. Pairs of books with another spread, or a move beyond `farthest` half ticks, are
     left out. State (bucket i, spread s) stands at (s - 1) buckets + i; steps are in ticks. A state that was never seen
-    never moves.
+    never moves; from one that was, moves must have been seen too, or there is no first move (numpy's LinAlgError).
     """
     size = buckets * spreads
     steps = np.array([k for k in range(-farthest, farthest + 1) if k], np.int64)

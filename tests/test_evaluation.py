@@ -1,0 +1,393 @@
+"""Labels, fits, scores, alarms and resampling: definitions spelt out row by row, and what no honest number may do."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engine.errors import BadConfig
+from engine.statistics.alarms import DAY, SECOND, merge, score, score_at
+from engine.statistics.evaluation import (
+    average_precision,
+    brier,
+    brier_skill,
+    calibration_error,
+    even_edges,
+    reliability,
+    roc_auc,
+    share_edges,
+)
+from engine.statistics.fitting import fit_model, isotonic, logistic, sigmoid
+from engine.statistics.labels import (
+    RISE,
+    extreme,
+    label_cascades,
+    label_depth,
+    label_moves,
+    onsets,
+    volatility,
+)
+from engine.statistics.resampling import blocks, bootstrap, interval, walk_forward
+from tests import naive_statistics as naive
+
+#: Few distinct scores, so that equals are common.
+rows = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9, 1.0])), min_size=2, max_size=40)
+
+
+def columns(pairs: list[tuple[int, float]]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    return np.array([y for y, _ in pairs], np.int64), np.array([p for _, p in pairs])
+
+
+# Scores
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs=rows)
+def test_ranking_equals_every_pair_and_every_threshold(pairs: list[tuple[int, float]]) -> None:
+    y, p = columns(pairs)
+    if y.sum() > 0:
+        assert average_precision(y, p) == pytest.approx(float(naive.precision(y.tolist(), p.tolist())))
+    if 0 < y.sum() < len(y):
+        assert roc_auc(y, p) == pytest.approx(float(naive.auc(y.tolist(), p.tolist())))
+        assert roc_auc(y, p) == pytest.approx(roc_auc(y, np.exp(p)))
+        assert roc_auc(y, p) + roc_auc(y, -p) == pytest.approx(1.0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(pairs=rows, seed=st.integers(0, 99))
+def test_no_score_depends_on_the_order_of_rows(pairs: list[tuple[int, float]], seed: int) -> None:
+    y, p = columns(pairs)
+    assume(0 < y.sum() < len(y))
+    at = np.random.default_rng(seed).permutation(len(y))
+    for measure in (roc_auc, average_precision, brier):
+        assert measure(y, p) == pytest.approx(measure(y[at], p[at]))
+
+
+def test_labels_all_alike_cannot_be_ranked() -> None:
+    with pytest.raises(ValueError, match="0 ones and 2 zeros"):
+        roc_auc(np.zeros(2, np.int64), np.zeros(2))
+    with pytest.raises(ValueError, match="0 ones"):
+        average_precision(np.zeros(2, np.int64), np.zeros(2))
+    with pytest.raises(ValueError, match="2 ones and 0 zeros"):
+        brier_skill(np.ones(2, np.int64), np.zeros(2))
+
+
+def test_skill_is_measured_against_what_is_given() -> None:
+    y, p = np.array([0, 1, 0, 1]), np.array([0.0, 1.0, 0.5, 0.5])
+    assert brier(y, p) == 0.125
+    assert brier_skill(y, p) == 0.5
+    assert brier_skill(y, p, np.array([0.25, 0.75, 0.25, 0.75])) == pytest.approx(-1.0)
+    assert brier_skill(y, y.astype(float)) == 1.0
+
+
+@settings(max_examples=100, deadline=None)
+@given(pairs=rows, bins=st.integers(1, 12))
+def test_reliability_equals_its_bins(pairs: list[tuple[int, float]], bins: int) -> None:
+    y, p = columns(pairs)
+    bounds = [-math.inf, *even_edges(bins).tolist(), math.inf]
+    held = [[(yes, said) for yes, said in pairs if low <= said < high] for low, high in pairwise(bounds)]
+    held = [each for each in held if each]
+    said, seen, counts = reliability(y, p, even_edges(bins))
+    assert counts.tolist() == [len(each) for each in held]
+    assert said.tolist() == pytest.approx([sum(p for _, p in each) / len(each) for each in held])
+    assert seen.tolist() == pytest.approx([sum(y for y, _ in each) / len(each) for each in held])
+    error = sum(abs(sum(p - y for y, p in each)) for each in held) / len(pairs)
+    assert calibration_error(y, p, even_edges(bins)) == pytest.approx(error)
+
+
+def test_bins_of_equal_counts_tell_rare_probabilities_apart() -> None:
+    p = np.arange(1, 1001) / 1e6
+    _, _, counts = reliability(np.zeros(1000, np.int64), p, share_edges(p, 10))
+    assert counts.tolist() == [100] * 10
+    _, _, counts = reliability(np.zeros(1000, np.int64), p, even_edges(10))
+    assert counts.tolist() == [1000]
+    assert share_edges(np.zeros(5), 4).tolist() == [0.0]
+
+
+def test_probabilities_that_keep_their_word_have_no_calibration_error() -> None:
+    random = np.random.default_rng(1)
+    p = random.random(200_000)
+    y = (random.random(len(p)) < p).astype(np.int64)
+    assert calibration_error(y, p, even_edges(10)) < 0.005
+    assert calibration_error(y, p**2, even_edges(10)) > 0.1
+
+
+# Fits
+
+
+def noisy(seed: int, count: int, inputs: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    random = np.random.default_rng(seed)
+    found = random.normal(5.0, 3.0, (count, inputs))
+    chance = sigmoid((found - 5.0) @ np.linspace(-0.5, 0.5, inputs) - 1.0)
+    return found, (random.random(count) < chance).astype(np.int64)
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 1.0, 30.0])
+def test_the_logistic_equals_small_steps_down_the_gradient(ridge: float) -> None:
+    inputs, y = noisy(1, 300, 3)
+    weights, intercept = logistic(inputs, y, ridge)
+    expected, at = naive.minimise(inputs, y, ridge)
+    assert weights.tolist() == pytest.approx(expected.tolist(), rel=1e-6)
+    assert intercept == pytest.approx(at, rel=1e-6)
+
+
+def test_one_yes_or_no_has_the_log_odds_ratio_as_its_weight() -> None:
+    x = np.repeat([0.0, 0.0, 1.0, 1.0], [30, 10, 15, 45])
+    y = np.repeat([0, 1, 0, 1], [30, 10, 15, 45])
+    weights, intercept = logistic(x[:, None], y, 1e-12)
+    assert intercept == pytest.approx(math.log(10 / 30), rel=1e-9)
+    assert weights[0] == pytest.approx(math.log(45 / 15) - math.log(10 / 30), rel=1e-9)
+
+
+def test_the_ridge_does_not_depend_on_units_and_shrinks() -> None:
+    inputs, y = noisy(2, 300, 2)
+    weights, intercept = logistic(inputs, y, 5.0)
+    scaled, shifted = logistic(inputs * [1000.0, 1.0] + [0.0, 70.0], y, 5.0)
+    assert (scaled * [1000.0, 1.0]).tolist() == pytest.approx(weights.tolist(), rel=1e-9)
+    assert shifted == pytest.approx(intercept - 70.0 * weights[1], rel=1e-9)
+    assert np.abs(logistic(inputs, y, 500.0)[0]).sum() < np.abs(weights).sum()
+
+
+def test_labels_that_a_plane_parts_still_have_a_fit() -> None:
+    weights, intercept = logistic(np.array([[1.0], [2.0], [1e6], [2e6]]), np.array([0, 0, 1, 1]), 0.01)
+    assert np.isfinite(weights).all()
+    assert sigmoid(np.array([[1.0], [2e6]]) @ weights + intercept).round().tolist() == [0.0, 1.0]
+
+
+def test_an_input_that_never_varies_weighs_nothing() -> None:
+    inputs, y = noisy(3, 100, 2)
+    inputs[:, 0] = 7.0
+    weights, _ = logistic(inputs, y, 1.0)
+    assert weights[0] == 0.0
+    assert weights[1] != 0.0
+    with pytest.raises(ValueError, match="all 100 labels are 0"):
+        logistic(inputs, np.zeros(100, np.int64), 1.0)
+
+
+def stepped(knots: NDArray[np.float64], found: NDArray[np.float64], p: float) -> float:
+    return float(found[max(int(np.searchsorted(knots, p, side="right")) - 1, 0)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(pairs=rows)
+def test_pooled_neighbours_equal_the_formula_over_all_intervals(pairs: list[tuple[int, float]]) -> None:
+    y, p = columns(pairs)
+    knots, found = isotonic(p, y)
+    expected = naive.monotone(p.tolist(), y.tolist())
+    for each, value in expected.items():
+        assert stepped(knots, found, each) == pytest.approx(float(value))
+    assert np.all(np.diff(knots) > 0.0)
+    assert np.all(np.diff(found) > 0.0)
+    # What is pooled keeps its mean, so the whole does.
+    assert np.mean([stepped(knots, found, each) for each in p]) == pytest.approx(np.mean(y))
+
+
+def test_a_model_is_fitted_on_one_fold_and_calibrated_on_the_next() -> None:
+    inputs, y = noisy(4, 6_000, 2)
+    fold = slice(0, 2_000), slice(2_000, 4_000), slice(4_000, None)
+    model = fit_model(
+        ("one", "other"), (inputs[fold[0]], y[fold[0]]), (inputs[fold[1]], y[fold[1]]), horizon=30, events=60
+    )
+    assert (model.inputs, model.horizon, model.events) == (("one", "other"), 30, 60)
+    assert model.weights == pytest.approx((-0.5, 0.5), abs=0.06)
+    assert model.base_rate == pytest.approx(float(np.mean(y[:4_000])))
+    raw = sigmoid(inputs[fold[2]] @ np.array(model.weights) + model.intercept)
+    p = np.array([stepped(np.array(model.knots), np.array(model.values), each) for each in raw])
+    assert calibration_error(y[fold[2]], p, even_edges(10)) < 0.05
+    assert roc_auc(y[fold[2]], p) > 0.83
+    with pytest.raises(BadConfig, match="1 inputs and 2 weights"):
+        fit_model(("one",), (inputs, y), (inputs, y), horizon=30, events=60)
+
+
+# Labels
+
+
+mids = st.lists(st.sampled_from([0.0, 98.0, 99.0, 99.5, 100.0, 100.5, 101.0]), min_size=1, max_size=30)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    path=mids,
+    steps=st.integers(1, 6),
+    sigma=st.sampled_from([0.0, 0.002, 0.004]),
+    k=st.sampled_from([1.0, 3.0]),
+    side=st.sampled_from([1, -1]),
+)
+def test_labels_equal_a_look_at_each_second(path: list[float], steps: int, sigma: float, k: float, side: int) -> None:
+    found = label_moves(np.array(path), np.full(len(path), sigma), steps, k, side)
+    assert found.tolist() == [naive.label(path, i, sigma, steps, k, side) for i in range(len(path))]
+
+
+def test_the_moment_itself_is_not_in_its_window() -> None:
+    found, known = extreme(np.array([90.0, 100.0, 101.0, 102.0]), 2)
+    assert known.tolist() == [True, True, False, False]
+    assert found[1] == pytest.approx(math.log(101 / 100))
+    highest, _ = extreme(np.array([90.0, 100.0, 101.0, 102.0]), 2, RISE)
+    assert highest[1] == pytest.approx(math.log(102 / 100))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    depth=st.lists(st.sampled_from([-1.0, 0.0, 10.0, 19.0, 20.0, 50.0, 100.0]), min_size=1, max_size=30),
+    steps=st.integers(5, 9),
+)
+def test_depth_labels_equal_a_look_at_each_second(depth: list[float], steps: int) -> None:
+    usual = [100.0] * len(depth)
+    found = label_depth(np.array(depth), np.array(usual), steps)
+    assert found.tolist() == [naive.gone(depth, usual, i, steps) for i in range(len(depth))]
+
+
+def test_depth_that_is_not_there_cannot_go() -> None:
+    depth = np.array([40.0, 60.0, *[10.0] * 5, 60.0])
+    assert label_depth(depth, np.full(8, 100.0), 6).tolist() == [-1, 1, -1, -1, -1, -1, -1, -1]
+    assert label_depth(depth, np.zeros(8), 6).tolist() == [-1] * 8
+
+
+def test_a_cascade_is_a_fall_with_liquidations() -> None:
+    path, liquidated = np.array([100.0, 99.6, 98.9, 99.0, 98.0]), np.array([9.0, 0.0, 5.0, 0.0, 0.0])
+    assert label_cascades(path, liquidated, 2, 0.01, 5.0).tolist() == [1, 0, 0, -1, -1]
+    assert label_cascades(path, liquidated, 2, 0.01, 6.0).tolist() == [0, 0, 0, -1, -1]
+
+
+def test_volatility_is_known_late_and_never_looks_ahead() -> None:
+    random = np.random.default_rng(1)
+    path = 100.0 * np.exp(np.cumsum(random.normal(0.0, 0.001, 3_000)))
+    path[500:510] = 0.0
+    found = volatility(path, 100.0)
+    assert not found[:100].any()
+    assert np.all(found[100:] > 0.0)
+    assert np.mean(found[200:]) == pytest.approx(0.001, rel=0.1)
+    assert volatility(path[:700], 100.0).tolist() == found[:700].tolist()
+
+
+def test_volatility_has_a_floor_of_its_own_past() -> None:
+    random = np.random.default_rng(1)
+    path = 100.0 * np.exp(np.cumsum(np.concatenate([random.normal(0.0, 0.001, 2_000), np.zeros(500)])))
+    found = volatility(path, 20.0)
+    raw = found[100:2_000]
+    # Weights have halved 25 times since the last move: without the floor nothing would be left.
+    assert found[-1] > 1e-8
+    assert found[2_050] == pytest.approx(np.quantile(raw, 0.05), rel=0.2)
+
+
+def test_an_event_is_when_the_bar_was_met() -> None:
+    path = np.array([100.0] * 20 + [98.0] * 30 + [96.0] * 20)
+    sigma = np.full(len(path), 0.001)
+    assert onsets(path, sigma, 4, 3.0).tolist() == [20, 50]
+    assert onsets(path, sigma, 30, 3.0).tolist() == [20]
+    assert onsets(path, sigma, 4, 3.0, RISE).tolist() == []
+
+
+# Alarms
+
+
+def seconds(*stamps: float) -> NDArray[np.int64]:
+    return np.array([int(stamp * SECOND) for stamp in stamps], np.int64)
+
+
+def test_alarms_less_than_a_minute_apart_are_one() -> None:
+    assert merge(seconds(0, 59, 118, 178, 300)).tolist() == seconds(0, 178, 300).tolist()
+    assert merge(seconds()).tolist() == []
+
+
+def test_leads_are_of_the_first_alarm_and_late_ones_are_negative() -> None:
+    found = score(seconds(100, 110, 400, 1_050, 5_000), seconds(120, 450, 1_000, 9_000), DAY, 60 * SECOND, 100 * SECOND)
+    assert (found.events, found.episodes, found.false) == (4, 4, 1)
+    assert found.leads == tuple(seconds(20, 50, -50).tolist())
+    assert (found.recall, found.false_per_day, found.days) == (0.75, 1.0, 1.0)
+    assert (found.lead(), found.lead(0.1)) == (20 * SECOND, -50 * SECOND)
+
+
+def test_a_bell_that_never_stops_has_rung_once() -> None:
+    found = score(seconds(*range(0, 7_200, 10)), seconds(3_600), 2 * 3_600 * SECOND, 300 * SECOND)
+    assert (found.episodes, found.false, found.recall) == (1, 1, 0.0)
+    assert found.false_per_day == 12.0
+    assert found.lead() is None
+
+
+def test_without_events_nothing_was_missed() -> None:
+    found = score(seconds(1), seconds(), DAY, SECOND)
+    assert (found.recall, found.false) == (1.0, 1)
+
+
+def test_a_threshold_keeps_to_its_alarms_a_day() -> None:
+    times = seconds(*range(0, 86_400, 100))
+    signal = np.zeros(len(times))
+    signal[[100, 300, 500]] = (3.0, 2.0, 1.0)
+    events = times[[300, 500]] + 10 * SECOND
+    bar, found = score_at(times, signal, events, DAY, 60 * SECOND, 2.0)
+    assert (bar, found.episodes, found.recall, found.false) == (2.0, 2, 0.5, 1)
+    bar, found = score_at(times, signal, events, DAY, 60 * SECOND, 5.0)
+    assert (bar, found.recall) == (1.0, 1.0)
+    bar, found = score_at(times, signal, events, DAY, 60 * SECOND, 0.5)
+    assert (bar, found.episodes, found.recall) == (math.inf, 0, 0.0)
+
+
+# Resampling
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**64 - 1), count=st.integers(1, 200), block=st.floats(1.0, 50.0))
+def test_blocks_follow_on_and_repeat_with_their_seed(seed: int, count: int, block: float) -> None:
+    found = blocks(seed, count, block)
+    assert len(found) == count
+    assert found.min() >= 0
+    assert found.max() < count
+    assert found.tolist() == blocks(seed, count, block).tolist()
+
+
+@pytest.mark.parametrize("block", [1.0, 10.0, 100.0])
+def test_blocks_are_as_long_as_asked_and_visit_every_row_alike(block: float) -> None:
+    count = 100_000
+    found = blocks(1, count, block)
+    breaks = 1 + np.sum((found[1:] - found[:-1]) % count != 1)
+    assert count / breaks == pytest.approx(block, rel=0.1)
+    assert np.bincount(found * 10 // count).tolist() == pytest.approx([count / 10] * 10, rel=0.05 * math.sqrt(block))
+
+
+def test_the_bootstrap_of_a_mean_has_its_standard_error() -> None:
+    random = np.random.default_rng(1)
+    series = random.normal(size=2_000)
+    found = bootstrap(lambda at: float(np.mean(series[at])), 2_000, 5.0, 400, 1)
+    assert np.std(found) == pytest.approx(1.0 / math.sqrt(2_000), rel=0.15)
+    low, high = interval(found)
+    assert low < np.mean(series) < high
+    assert high - low == pytest.approx(2 * 1.96 / math.sqrt(2_000), rel=0.15)
+
+
+def test_rows_that_follow_one_another_are_less_certain_than_they_are_many() -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(size=20_000)
+    series = np.convolve(noise, np.ones(50) / math.sqrt(50), "valid")
+    rowwise = np.std(bootstrap(lambda at: float(np.mean(series[at])), len(series), 1.0, 200, 1))
+    blockwise = np.std(bootstrap(lambda at: float(np.mean(series[at])), len(series), 500.0, 200, 1))
+    assert blockwise > 5.0 * rowwise
+    assert blockwise == pytest.approx(math.sqrt(50 / 20_000), rel=0.25)
+
+
+def test_draws_without_an_event_are_left_out() -> None:
+    y, p = np.zeros(30, np.int64), np.linspace(0.0, 1.0, 30)
+    y[17] = 1
+    found = bootstrap(lambda at: roc_auc(y[at], p[at]), 30, 3.0, 200, 1)
+    assert 50 < len(found) < 200
+    assert np.all(np.diff(found) >= 0.0)
+
+
+def test_no_fold_is_fitted_on_what_its_labels_could_have_seen() -> None:
+    times = np.arange(0, 5 * DAY, 600 * SECOND)
+    folds = walk_forward(times, np.arange(6) * DAY, 300 * SECOND, 3_600 * SECOND)
+    # The first day has nothing before it.
+    assert [int(times[test[0]]) // DAY for _, test in folds] == [1, 2, 3, 4]
+    for train, test in folds:
+        assert times[train[-1]] + 3_900 * SECOND <= times[test[0]] // DAY * DAY < times[train[-1] + 1] + 3_900 * SECOND
+        assert len(test) == 144
+        assert train[0] == 0
+
+
+def test_periods_without_rows_are_no_folds() -> None:
+    folds = walk_forward(seconds(0, 10, 100), seconds(5, 20, 50, 200), 5 * SECOND, 0)
+    assert [(train.tolist(), test.tolist()) for train, test in folds] == [([0], [1]), ([0, 1], [2])]
