@@ -63,10 +63,15 @@ def extreme(mids: Floats, steps: int, side: int = FALL) -> tuple[Floats, NDArray
     return found, known
 
 
+def bar(sigma: Floats, steps: int, k: float) -> Floats:
+    """Give the ln return that a fall within the window must reach, below 0."""
+    return -k * sigma * math.sqrt(steps)
+
+
 def label_moves(mids: Floats, sigma: Floats, steps: int, k: float, side: int = FALL) -> Ints:
     """Label each step: did the mid fall (rise, for RISE) k sigma sqrt(steps) or more within its window?"""
     found, known = extreme(mids, steps, side)
-    labels = (side * found <= -k * sigma * math.sqrt(steps)).astype(np.int64)
+    labels = (side * found <= bar(sigma, steps, k)).astype(np.int64)
     labels[~known | (sigma <= 0.0)] = UNKNOWN
     return labels
 
@@ -89,13 +94,13 @@ def label_depth(depth: Floats, usual: Floats, steps: int) -> Ints:
     return labels
 
 
-def label_cascades(mids: Floats, liquidated: Floats, steps: int, fall: float, bar: float) -> Ints:
-    """Label each step: did the mid fall by the share `fall` while `bar` or more was liquidated in the same window?"""
+def label_cascades(mids: Floats, liquidated: Floats, steps: int, fall: float, enough: float) -> Ints:
+    """Label each step: did the mid fall by the share `fall` while `enough` or more was liquidated in that window?"""
     found, known = extreme(mids, steps)
     labels = np.full(len(mids), UNKNOWN, np.int64)
     for i in np.flatnonzero(known):
         forced = float(np.sum(liquidated[i + 1 : i + steps + 1]))
-        labels[i] = found[i] <= math.log1p(-fall) and forced >= bar
+        labels[i] = found[i] <= math.log1p(-fall) and forced >= enough
     return labels
 
 
@@ -109,6 +114,6 @@ def onsets(mids: Floats, sigma: Floats, steps: int, k: float, side: int = FALL) 
     for i in np.flatnonzero(label_moves(mids, sigma, steps, k, side) == 1).tolist():
         if i - last > steps:
             moves = side * np.log(mids[i + 1 : i + steps + 1] / mids[i])
-            events.append(int(i + 1 + np.argmax(moves <= -k * sigma[i] * math.sqrt(steps))))
+            events.append(int(i + 1 + np.argmax(moves <= bar(sigma[i : i + 1], steps, k))))
         last = i
     return np.array(events, np.int64)
