@@ -6,7 +6,7 @@ a ridge above 0 there is one minimum, even where a plane parts the labels.
 
 The steps are the non-decreasing function nearest to the labels of another, later fold (pool adjacent violators; Ayer et
 al. 1955): neighbours that descend are pooled until none do. Both say what was; whether they may be called a forecast is
-a matter of tests that they must pass first.
+a matter of tests that they must pass first. `engine.probability` reads the model.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.knowledge import Model
+from engine.probability import MOST_KNOTS
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+#: 1s, rows, knot.
+Step = tuple[float, int, float]
 #: Newton steps at most, halvings of one at most, and the gradient per row below which it has arrived.
 STEPS: Final = 100
 HALVINGS: Final = 40
@@ -72,28 +75,33 @@ def sigmoid(score: Floats) -> Floats:
     return np.where(score >= 0.0, 1.0, small) / (1.0 + small)
 
 
-def isotonic(p: Floats, y: Ints) -> tuple[Floats, Floats]:
-    """Give knots and values, both ascending: from each knot on, the share of 1s among the rows pooled, one at least."""
-    order = np.argsort(p, kind="stable")
-    knots: list[float] = []
-    ones: list[float] = []
-    counts: list[int] = []
-    for score, label in zip(p[order].tolist(), y[order].tolist(), strict=True):
-        if knots and score == knots[-1]:
-            ones[-1] += label
-            counts[-1] += 1
-        else:
-            knots.append(score)
-            ones.append(label)
-            counts.append(1)
-    first: list[int] = []
-    for i in range(len(knots)):
-        first.append(i)
-        while len(first) > 1 and ones[first[-2]] * counts[first[-1]] >= ones[first[-1]] * counts[first[-2]]:
-            at = first.pop()
-            ones[first[-1]] += ones[at]
-            counts[first[-1]] += counts[at]
-    return np.array([knots[i] for i in first]), np.array([ones[i] / counts[i] for i in first])
+def isotonic(p: Floats, y: Ints, most: int = MOST_KNOTS) -> tuple[Floats, Floats]:
+    """Give knots and values, both ascending: from each knot on, the share of 1s among the rows pooled, one at least.
+
+    Of more than `most` steps, those two neighbours are pooled, again and again, whose pooling adds the least error.
+    """
+    knots, first = np.unique(p, return_inverse=True)
+    rows = np.bincount(first)
+    steps: list[Step] = []
+    for knot, ones, count in zip(knots, np.bincount(first, weights=y), rows, strict=True):
+        steps.append((float(ones), int(count), float(knot)))
+        while len(steps) > 1 and steps[-2][0] * steps[-1][1] >= steps[-1][0] * steps[-2][1]:
+            pool(steps, len(steps) - 2)
+    while len(steps) > most:
+        pool(steps, min(range(len(steps) - 1), key=lambda at: lost(steps[at], steps[at + 1])))
+    return np.array([knot for *_, knot in steps]), np.array([ones / count for ones, count, _ in steps])
+
+
+def pool(steps: list[Step], at: int) -> None:
+    """Pool a step with the next one: (1s, rows, knot)."""
+    ones, count, _ = steps.pop(at + 1)
+    steps[at] = (steps[at][0] + ones, steps[at][1] + count, steps[at][2])
+
+
+def lost(one: Step, other: Step) -> float:
+    """Give the squared error that pooling two steps adds."""
+    apart = one[0] / one[1] - other[0] / other[1]
+    return apart * apart * one[1] * other[1] / (one[1] + other[1])
 
 
 def fit_model(
