@@ -15,7 +15,7 @@ from airpocket.player import Player, moment
 from engine.errors import BadConfig
 from engine.kernel import COMPILED
 from engine.schema import Record
-from engine.topics import RAW, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_LATEST
+from engine.topics import RAW, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH, SIGNAL_LATEST
 from ingest.simulator.frames import START, tape
 from ingest.tape import read
 from sinks.tape import TapeConfig, TapeSink
@@ -86,7 +86,7 @@ def test_a_pipe_gets_json_lines_and_only_the_signals_asked_for(recording: Path) 
 
 def test_the_function_yields_what_the_verb_prints(recording: Path) -> None:
     records = list(airpocket.replay(recording))
-    assert {record.topic for record in records} == {SIGNAL_DEPTH, SIGNAL_HEALTH}
+    assert {record.topic for record in records} == {SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH}
     assert [record.value.decode() for record in records] == run(str(recording)).stdout.splitlines()
     assert all(record.topic == SIGNAL_LATEST for record in airpocket.replay(recording, signals=["latest"]))
 
