@@ -46,7 +46,7 @@ class Bracket:
     notional: float
     #: Maintenance margin rate, 0.004 is 0.4 %.
     rate: float
-    #: Maintenance amount (Binance: `cum`), quote units.
+    #: Maintenance amount, which venues also call cumulative, quote units.
     amount: float = 0.0
 
     def __post_init__(self) -> None:
