@@ -28,6 +28,8 @@ from engine.schema import Rows
 
 Floats = NDArray[np.float64]
 NONE: Final = cast(int, np.int64(-1))
+#: Below any price, of falls and of squeezes alike: a forced sale that no bankruptcy stops, a trigger that never fires.
+NO_FLOOR: Final = -1.7e308
 
 #: What a sale does.
 END: Final = np.dtype(
@@ -58,11 +60,11 @@ END: Final = np.dtype(
 def lay(levels: Rows, unit: Rows, factor: float, prices: Floats, sizes: Floats) -> int:
     """Write LEVEL rows, best first, as prices x factor and base sizes; return how many.
 
-    A negative factor makes asks descend; its size aligns a venue's prices with those of others.
+    A negative factor makes asks descend; its size aligns a venue's prices with those of others. With factors of +1 and
+    -1 each price is the float nearest to the decimal, so that a trigger named as a level's very price meets it there.
     """
-    scale = factor / unit[0]["price"]
     for i in range(len(levels)):
-        prices[i] = levels[i]["price"] * scale
+        prices[i] = levels[i]["price"] / unit[0]["price"] * factor
         sizes[i] = base_of(amount_of(levels[i]["price"], levels[i]["size"], unit), unit)
     return len(levels)
 
@@ -130,16 +132,21 @@ def sweep_floored(
     """Fill one END row like `sweep`, but let no forced sale trade below its floor, the bankruptcy price.
 
     The sale itself trades first, then forced ones in the order in which they fire. What is left of one when the price
-    passes its floor goes to insurance and auto-deleveraging: `unsold`. `left` is scratch of the triggers' length.
+    passes its floor goes to insurance and auto-deleveraging: `unsold`. `left` is scratch of the triggers' length. What
+    an END row says of the sale alone is left as it was.
     """
     end = out[0]
     own, forced, fired, active, level = shock, 0.0, 0, 0, NONE
-    residual, taken = 0.0, 0.0
+    residual, taken, highest = 0.0, 0.0, NO_FLOOR
     for i in range(len(prices)):
-        for j in range(active, fired):
-            if left[j] > 0.0 and floors[j] > prices[i]:
-                residual += left[j]
-                left[j] = 0.0
+        if highest > prices[i]:
+            highest = NO_FLOOR
+            for j in range(active, fired):
+                if floors[j] > prices[i]:
+                    residual += left[j]
+                    left[j] = 0.0
+                elif left[j] > 0.0:
+                    highest = max(highest, floors[j])
         while active < fired and left[active] == 0.0:
             active += 1
         if own <= 0.0 and active == fired and i > 0:
@@ -148,12 +155,15 @@ def sweep_floored(
             forced += amounts[fired]
             left[fired] = amounts[fired] if floors[fired] <= prices[i] else 0.0
             residual += amounts[fired] - left[fired]
+            highest = max(highest, floors[fired])
             fired += 1
         level = i
         here = sizes[i]
         part = min(own, here)
         own, here, taken = own - part, here - part, taken + part
         for j in range(active, fired):
+            if here <= 0.0:
+                break
             part = min(left[j], here)
             left[j], here, taken = left[j] - part, here - part, taken + part
     over = own
@@ -246,6 +256,34 @@ def free_fall(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, low
 
 
 @kernel
+def falls(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, bounds: Floats, out: Floats) -> None:
+    """Fill out[:, k] per bound x (descending): F(x), and 1 where the book ends within it.
+
+    F(x) is how far below x the next price lies at which E exceeds its running maximum: once x trades, so much more
+    costs nothing. Where the book ends first, it is the distance to its last level, a lower bound (0 where that is above
+    x).
+    """
+    depth, forced, best = 0.0, 0.0, 0.0
+    j, met, held = 0, 0, 0
+    for i in range(len(prices)):
+        while met < len(bounds) and bounds[met] > prices[i]:
+            met += 1
+        depth += sizes[i]
+        while j < len(marks) and marks[j] >= prices[i]:
+            forced += amounts[j]
+            j += 1
+        if depth - forced > best:
+            best = depth - forced
+            for k in range(held, met):
+                out[0, k], out[1, k] = bounds[k] - prices[i], 0.0
+            held = met
+    for k in range(held, len(bounds)):
+        out[0, k], out[1, k] = 0.0, 1.0
+        if len(prices) > 0:
+            out[0, k] = max(bounds[k] - prices[len(prices) - 1], 0.0)
+
+
+@kernel
 def shrink(sizes: Floats, share: float, refill: float, out: Floats) -> None:
     """Write what rests when makers keep `share` of it and have put back `refill` base units, spread as the book is."""
     total = 0.0
@@ -257,20 +295,56 @@ def shrink(sizes: Floats, share: float, refill: float, out: Floats) -> None:
 
 
 @kernel
+def replenish(prices: Floats, sizes: Floats, bounds: Floats, rates: Floats, duration: float, out: Floats) -> float:
+    """Write what rests once makers have put back for `duration`: B(x) + rho(x) T; return what found no level.
+
+    rates[k], base units per unit of the duration, belongs to the levels from bounds[k] up to the bound before (bounds
+    descend), and is spread over them as they are. Below the last bound nothing is put back, for no rate is known there;
+    nor where a zone holds no level to put it on.
+    """
+    i, homeless = 0, 0.0
+    for k in range(len(bounds)):
+        begin, total = i, 0.0
+        while i < len(prices) and prices[i] >= bounds[k]:
+            total += sizes[i]
+            i += 1
+        factor = 1.0 + rates[k] * duration / total if total > 0.0 else 1.0
+        for at in range(begin, i):
+            out[at] = sizes[at] * factor
+        if total <= 0.0:
+            homeless += rates[k] * duration
+    for at in range(i, len(prices)):
+        out[at] = sizes[at]
+    return homeless
+
+
+@kernel
+def slice_off(amounts: Floats, first: float, cooldown: float, duration: float, out: Floats) -> None:
+    """Write what each trigger sells within a cascade of `duration` where liquidation comes in two slices.
+
+    A share `first` at once, the rest after `cooldown`: a cascade that is over by then never meets it. Both times in one
+    unit, the same as that of `replenish`: what is sold later meets what was put back until then.
+    """
+    share = 1.0 if duration > cooldown else first
+    for j in range(len(amounts)):
+        out[j] = amounts[j] * share
+
+
+@kernel
 def seen_by_mark(marks: Floats, start: float, theta: float, out: Floats) -> None:
     """Write the traded prices at which triggers fire when the mark has passed on a share theta of the fall.
 
     The mark is start - theta (start - price): a trigger at l fires at start - (start - l) / theta, and never where
-    theta is 0 (written as -1.7e308, below any price).
+    theta is 0 (written as NO_FLOOR).
     """
     for j in range(len(marks)):
         below = start - marks[j]
-        if below <= 0.0:
+        if below <= 0.0 or theta >= 1.0:
             out[j] = marks[j]
         elif theta * 1e300 > below:
             out[j] = start - below / theta
         else:
-            out[j] = -1.7e308
+            out[j] = NO_FLOOR
 
 
 @kernel

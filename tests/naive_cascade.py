@@ -1,5 +1,6 @@
 """Slow, obvious twins of the cascade's kernels: iterate until nothing changes, and look at every level each time."""
 
+import math
 from collections.abc import Sequence
 
 Levels = Sequence[tuple[float, float]]
@@ -97,3 +98,79 @@ def contagion(
             found.append((sum(fired), ends, sold, fired))
     _, ends, sold, fired = min(found, key=lambda each: each[0])
     return ends, sold, fired
+
+
+def free_below(bids: Levels, marks: Levels, price: float) -> tuple[float, bool]:
+    """F(x), and whether the book ends within it."""
+    best = critical_shock(bids, marks, price)
+    below = [level for level, _ in bids if level < price and excess(bids, marks, level) > best]
+    if below:
+        return price - max(below), False
+    return max(price - min((level for level, _ in bids), default=price), 0.0), True
+
+
+def replenished(
+    bids: Levels, bounds: Sequence[float], rates: Sequence[float], duration: float
+) -> tuple[list[tuple[float, float]], float]:
+    """Every level with its share of what its zone got back, and what found no level."""
+    out, homeless, upper = dict(bids), 0.0, float("inf")
+    for low, rate in zip(bounds, rates, strict=True):
+        zone = [(price, size) for price, size in bids if low <= price < upper]
+        total = sum(size for _, size in zone)
+        for price, size in zone:
+            out[price] = size + rate * duration * size / total
+        homeless += 0.0 if zone else rate * duration
+        upper = low
+    return list(out.items()), homeless
+
+
+def merged(books: Sequence[Levels]) -> list[tuple[float, float]]:
+    """All books by price."""
+    prices = sorted({price for book in books for price, _ in book}, reverse=True)
+    return [(price, sum(size for book in books for level, size in book if level == price)) for price in prices]
+
+
+def longest_free_fall(bids: Levels, marks: Levels, low: float) -> tuple[float, float]:
+    """Where the longest run of levels begins and ends that do not raise the running maximum of E."""
+    bids = [level for level in bids if level[0] >= low]
+    found, best, begin = (0.0, 0.0), 0.0, 0.0
+    for i, (price, _) in enumerate(bids):
+        if i == 0 or excess(bids, marks, price) > best:
+            best, begin = max(best, excess(bids, marks, price)), price
+        elif begin - price > found[0] - found[1]:
+            found = begin, price
+    return found
+
+
+# The tail of net selling
+
+Trades = Sequence[tuple[float, float]]
+
+
+def observations(trades: Trades, begin: int, end: int) -> list[tuple[float, float]]:
+    """Greatest net sales and purchases within each second from `begin` to `end`; trades are (second, signed base)."""
+    found = []
+    for second in range(begin, end):
+        net, sales, purchases = 0.0, 0.0, 0.0
+        for at, sold in trades:
+            if second <= at < second + 1:
+                net += sold
+                sales, purchases = max(sales, net), max(purchases, -net)
+        found.append((sales, purchases))
+    return found
+
+
+def tail(sample: Sequence[float], threshold: float, q: float) -> float:
+    """P(X > q) by peaks over threshold; sums in full precision, quantile by counting."""
+    count = len(sample)
+    u = min(x for x in sample if sum(y <= x for y in sample) >= threshold * count)
+    excesses = sorted(x - u for x in sample if x > u)
+    n = len(excesses)
+    a0 = math.fsum(excesses) / n
+    a1 = math.fsum(x * (n - j) / (n - 1) for j, x in enumerate(excesses, 1)) / n
+    if q < u or excesses[0] == excesses[-1]:
+        return sum(x > q for x in sample) / count
+    scale, shape = 2 * a0 * a1 / (a0 - 2 * a1), 2 - a0 / (a0 - 2 * a1)
+    shape = max(shape, -scale / excesses[-1])
+    inside = 1 + shape * (q - u) / scale
+    return float(n / count * (math.exp(-(q - u) / scale) if shape == 0 else max(inside, 0.0) ** (-1 / shape)))

@@ -14,6 +14,7 @@ from engine.cascade import (
     branching,
     curve,
     free_fall,
+    lay,
     merge,
     seen_by_mark,
     shrink,
@@ -23,7 +24,10 @@ from engine.cascade import (
 )
 from engine.contagion import NO_TRIGGER, spread_out
 from engine.kernel import COMPILED
+from engine.money import unit_of
+from engine.schema import LEVEL
 from tests import naive_cascade as naive
+from tests.stream import instrument
 
 BOOKS = 10_000 if COMPILED else 1_000
 EXAMPLES = 200 if COMPILED else 30
@@ -208,6 +212,22 @@ def test_a_mark_that_lags_fires_triggers_later() -> None:
     seen_by_mark(np.array([101.0, 99.0, 98.0]), 100.0, 0.0, out)
     assert np.isfinite(out).all()
     assert (out[1:] < 0).all()
+
+
+def test_a_mark_that_follows_at_once_changes_no_trigger() -> None:
+    marks = np.array([49.99, 10.07, 0.35])
+    out = np.zeros(3)
+    seen_by_mark(marks, 100.01, 1.0, out)
+    assert out.tolist() == marks.tolist()
+
+
+def test_a_trigger_at_a_levels_very_price_fires_there() -> None:
+    unit = unit_of(instrument())
+    for price in range(1, 3_000):
+        prices, sizes = np.zeros(1), np.zeros(1)
+        for sign in (1.0, -1.0):
+            lay(np.array([(price, 500)], LEVEL), unit, sign, prices, sizes)
+            assert (prices[0], sizes[0]) == (sign * float(f"{price // 100}.{price % 100:02}"), 5.0)
 
 
 def test_makers_that_leave_and_refill_change_every_level_alike() -> None:
