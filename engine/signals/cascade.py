@@ -5,23 +5,35 @@ the end of every configured sale or purchase (`engine.cascade` has the model). W
 `map_source` and `map_coverage` say how much of it that is, and no number here is worth more than they are.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from engine.book import Book
-from engine.cascade import END, Floats, branching, curve, free_fall, lay, seen_by_mark, sweep, sweep_floored
+from engine.cascade import (
+    END,
+    NO_FLOOR,
+    Floats,
+    branching,
+    curve,
+    free_fall,
+    lay,
+    seen_by_mark,
+    sweep,
+    sweep_floored,
+)
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
+from engine.kernel import kernel
 from engine.money import QUANTO
 from engine.schema import Rows
+from engine.tail import exceedance
 from engine.topics import SIGNAL_CASCADE
 
 #: Where triggers come from, as `map_source` says it.
 SOURCES: Final = ("none", "estimated", "measured", "both")
-#: Below any price: a forced sale that no bankruptcy stops.
-NO_FLOOR: Final = -1.7e308
 FALL: Final = 1.0
 SQUEEZE: Final = -1.0
 BPS: Final = 10_000.0
@@ -75,26 +87,49 @@ def joined(one: Triggers, two: Triggers) -> Triggers:
     return Triggers(marks=marks[order], amounts=amounts[order], floors=floors[order])
 
 
+def edges(drops: Sequence[int], mid: tuple[int, int], sign: float) -> Floats:
+    """Give the price of each move x +1 or -1: the float nearest to it, so that a level on the very edge is inside."""
+    over, under = mid
+    way = round(sign)
+    return np.array([way * over * (10_000 - way * drop) / (under * 10_000) for drop in drops], np.float64)
+
+
 def measure(
-    config: EngineConfig, mid: float, sides: tuple[Ladder, Ladder], triggers: tuple[Triggers, Triggers], row: Rows
+    config: EngineConfig,
+    mid: tuple[int, int],
+    sides: tuple[Ladder, Ladder],
+    triggers: tuple[Triggers, Triggers],
+    row: Rows,
 ) -> None:
-    """Fill one CASCADE row from bids and asks, and the triggers of falls and squeezes; mid in price units, above 0."""
-    asked = config.cascade
+    """Fill one CASCADE row from bids and asks, and the triggers of falls and squeezes.
+
+    The mid, above 0, comes as a fraction of whole numbers, price units: (numerator, denominator).
+    """
+    asked, price = config.cascade, mid[0] / mid[1]
     row["undefined"] = 0
     row["drops"], row["shocks"] = asked.drops, asked.shocks
     row["withdrawal_shock"], row["pass_through"] = asked.withdrawal, asked.pass_through
     for name, sign, side, forced in zip(("fall", "squeeze"), (FALL, SQUEEZE), sides, triggers, strict=True):
         held = Triggers(marks=np.zeros(len(forced.marks)), amounts=forced.amounts, floors=forced.floors)
-        seen_by_mark(forced.marks, sign * mid, asked.pass_through, held.marks)
-        _moves(config, name, sign, mid, side, held, row)
-        _ends(config, name, sign, mid, side, held, row)
+        seen_by_mark(forced.marks, sign * price, asked.pass_through, held.marks)
+        bounds = edges(asked.drops, mid, sign)
+        _moves(config, name, sign, price, bounds, side, held, row)
+        _ends(config, name, sign, price, side, held, row)
+    row["mid"] = price
 
 
-def _moves(config: EngineConfig, name: str, sign: float, mid: float, side: Ladder, forced: Triggers, row: Rows) -> None:
+def _moves(
+    config: EngineConfig,
+    name: str,
+    sign: float,
+    mid: float,
+    bounds: Floats,
+    side: Ladder,
+    forced: Triggers,
+    row: Rows,
+) -> None:
     """Fill what each move takes, and where falling costs nothing."""
-    drops = np.array(config.cascade.drops, np.float64)
-    bounds = sign * mid * (1.0 - sign * drops / BPS)
-    found = np.zeros((5, len(drops)))
+    found = np.zeros((5, len(bounds)))
     book = (side.prices, side.sizes)
     curve(*book, forced.marks, forced.amounts, config.cascade.withdrawal / mid, bounds, found)
     row[f"{name}_depth"], row[f"{name}_forced"], row[f"{name}_critical"] = found[0], found[1], found[2]
@@ -154,14 +189,80 @@ def measure_book(
     """Fill one CASCADE row from one instrument's own book; `triggers` are those of its estimated map."""
     bids, asks = book.within(config.cascade.drops[-1] + BEYOND)
     bid, _, ask, _ = book.best
-    mid = (bid + ask) / (2.0 * float(unit["price"][0]))
+    mid = bid + ask, 2 * round(float(unit["price"][0]))
     known = exposed(config, asset, FALL), exposed(config, asset, SQUEEZE)
     forced = joined(triggers[0], known[0]), joined(triggers[1], known[1])
     measure(config, mid, (ladder(bids, unit, FALL), ladder(asks, unit, SQUEEZE)), forced, row)
-    row["mid"] = mid
     row["exposures"] = len(known[0].marks) + len(known[1].marks)
     estimated = len(triggers[0].marks) + len(triggers[1].marks) > 0
     row["map_source"] = int(estimated) + 2 * int(row["exposures"][0] > 0)
+
+
+@kernel
+def add_draw(
+    prices: Floats,
+    sizes: Floats,
+    marks: Floats,
+    amounts: Floats,
+    bounds: Floats,
+    fit: Rows,
+    sample: Floats,
+    found: Floats,
+    sums: Floats,
+) -> None:
+    """Add P(Q > Qc) of each bound to `sums`, Qc under one draw of the triggers; `found` is scratch of `curve`."""
+    curve(prices, sizes, marks, amounts, 0.0, bounds, found)
+    for k in range(len(bounds)):
+        sums[k] += exceedance(fit, sample, found[2, k])
+
+
+def risk(
+    config: EngineConfig,
+    mid: tuple[int, int],
+    sign: float,
+    side: Ladder,
+    draws: Iterable[Triggers],
+    tail: tuple[Rows, Floats],
+) -> Floats:
+    """Give CR(d, h) of each move: the mean over draws of the triggers of P(Q_h > Qc(d)).
+
+    `tail` is a FIT row without a `why`, and its sample (`engine.tail`): of net sales for falls, of net purchases for
+    squeezes. Where the book ends before the move, Qc is a lower bound and this an upper one.
+    """
+    bounds = edges(config.cascade.drops, mid, sign)
+    sums, found, drawn = np.zeros(len(bounds)), np.zeros((5, len(bounds))), 0
+    for forced in draws:
+        seen = np.zeros(len(forced.marks))
+        seen_by_mark(forced.marks, sign * mid[0] / mid[1], config.cascade.pass_through, seen)
+        add_draw(side.prices, side.sizes, seen, forced.amounts, bounds, *tail, found, sums)
+        drawn += 1
+    assert drawn > 0
+    return sums / drawn
+
+
+@kernel
+def depends(levels: Rows, bids: int, low: int, high: int) -> bool:
+    """Say whether a book message can change the answer: a bid at or above `low`, or an ask at or below `high`."""
+    for i in range(len(levels)):
+        price = levels[i]["price"]
+        if (i < bids and price >= low) or (i >= bids and price <= high):
+            return True
+    return False
+
+
+def reach(config: EngineConfig, book: Book) -> tuple[int, int]:
+    """Give the lowest bid and highest ask that a CASCADE row of this book looks at, in wire decimals."""
+    bid, _, ask, _ = book.best
+    bps = config.cascade.drops[-1] + BEYOND
+    return -(-(bid + ask) * (10_000 - bps) // 20_000), (bid + ask) * (10_000 + bps) // 20_000
+
+
+def moved(before: Rows, after: Rows, step: float) -> bool:
+    """Say whether a critical shock of one CASCADE row has changed in another by more than a share of what it was."""
+    return any(
+        bool((np.abs(after[name] - before[name]) > step * before[name]).any())
+        for name in ("fall_critical", "squeeze_critical")
+    )
 
 
 BASE: Final = "base units"
