@@ -238,6 +238,14 @@ def test_a_bell_that_never_stops_has_rung_once() -> None:
     assert found.lead() is None
 
 
+def test_an_alarm_at_the_bound_catches() -> None:
+    for alarm, lead in ((940, 60), (1_000, 0), (1_030, -30)):
+        found = score(seconds(alarm), seconds(1_000), DAY, 60 * SECOND, 30 * SECOND)
+        assert (found.leads, found.false) == (tuple(seconds(lead).tolist()), 0)
+    for alarm in (939.999, 1_030.001):
+        assert score(seconds(alarm), seconds(1_000), DAY, 60 * SECOND, 30 * SECOND).false == 1
+
+
 def test_without_events_nothing_was_missed() -> None:
     found = score(seconds(1), seconds(), DAY, SECOND)
     assert (found.recall, found.false) == (1.0, 1)
@@ -254,6 +262,8 @@ def test_a_threshold_keeps_to_its_alarms_a_day() -> None:
     assert (bar, found.recall) == (1.0, 1.0)
     bar, found = score_at(times, signal, events, DAY, 60 * SECOND, 0.5)
     assert (bar, found.episodes, found.recall) == (math.inf, 0, 0.0)
+    # Half a day at four a day may ring twice.
+    assert score_at(times, signal, events, DAY // 2, 60 * SECOND, 4.0)[0] == 2.0
 
 
 # Resampling
@@ -267,6 +277,15 @@ def test_blocks_follow_on_and_repeat_with_their_seed(seed: int, count: int, bloc
     assert found.min() >= 0
     assert found.max() < count
     assert found.tolist() == blocks(seed, count, block).tolist()
+
+
+def test_one_block_is_the_series_from_any_row_on() -> None:
+    firsts = set()
+    for seed in range(20):
+        found = blocks(seed, 50, 1e12)
+        assert found.tolist() == [(int(found[0]) + i) % 50 for i in range(50)]
+        firsts.add(int(found[0]))
+    assert len(firsts) > 10
 
 
 @pytest.mark.parametrize("block", [1.0, 10.0, 100.0])

@@ -76,6 +76,24 @@ def test_volatility_is_known_late_and_never_looks_ahead() -> None:
     assert volatility(path[:700], 100.0).tolist() == found[:700].tolist()
 
 
+def test_volatility_is_the_root_of_a_fading_mean_square() -> None:
+    path = [100.0, 101.0, 100.0, 0.0, 100.0, 103.0, 103.0]
+    moves = [math.log(1.01), math.log(1.01), math.log(1.03), 0.0]
+    found = volatility(np.array(path), 2.0)
+    for i, seen in ((2, 2), (3, 2), (4, 2), (5, 3), (6, 4)):
+        weights = [0.5 ** ((seen - 1 - j) / 2.0) for j in range(seen)]
+        squares = [weight * move**2 for weight, move in zip(weights, moves, strict=False)]
+        assert found[i] == pytest.approx(math.sqrt(sum(squares) / sum(weights)))
+    assert not found[:2].any()
+
+
+def test_a_fall_that_just_meets_the_bar_is_one() -> None:
+    path, sigma = np.array([100.0, 99.0]), np.full(2, -math.log(0.99))
+    assert label_moves(path, sigma, 1, 1.0).tolist() == [1, -1]
+    assert onsets(path, sigma, 1, 1.0).tolist() == [1]
+    assert label_moves(path, np.nextafter(sigma, 1.0), 1, 1.0).tolist() == [0, -1]
+
+
 def test_volatility_has_a_floor_of_its_own_past() -> None:
     random = np.random.default_rng(1)
     path = 100.0 * np.exp(np.cumsum(np.concatenate([random.normal(0.0, 0.001, 2_000), np.zeros(500)])))
@@ -91,4 +109,6 @@ def test_an_event_is_when_the_bar_was_met() -> None:
     sigma = np.full(len(path), 0.001)
     assert onsets(path, sigma, 4, 3.0).tolist() == [20, 50]
     assert onsets(path, sigma, 30, 3.0).tolist() == [20]
+    # Between the last step of one run and the first of the next lie 27: that is as long as the window, so one event.
+    assert onsets(path, sigma, 27, 3.0).tolist() == [20]
     assert onsets(path, sigma, 4, 3.0, RISE).tolist() == []
