@@ -256,5 +256,6 @@ def test_kernels_compile_once() -> None:
     found.liquidation(4 * SECOND, 1, 80, 98)
     found.open_interest(14 * SECOND, 20)
     found.draw(2)
-    for kernel in ("draw", "weights", "learn"):
+    # Those that are called from Python; what kernels call is compiled into them, or read with them from the cache.
+    for kernel in ("draw", "weights"):
         assert len(getattr(liquidation_weights, kernel).signatures) == 1, kernel
