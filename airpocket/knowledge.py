@@ -1,4 +1,4 @@
-"""Knowledge from files: exposures and maintenance margin brackets as TOML in, frozen values out.
+"""Knowledge from files: exposures, maintenance margin brackets and reference levels as TOML in, frozen values out.
 
 # exposures.toml                                  # brackets.toml
 [[exposure]]                                      [[bracket]]
@@ -9,6 +9,13 @@ trigger = 1_780          # none: unlevered        amount = 0
 error = 25
 as_of = 2026-02-01T00:00:00Z
 source = "on-chain"
+
+# references.toml
+[[reference]]
+asset = "BTC"
+band = 100
+depth = 14_000_000       # measured since: what it was before follows from the share that was left
+as_of = 2025-11-11T00:00:00Z
 """
 
 import tomllib
@@ -19,12 +26,12 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from engine.errors import BadConfig
-from engine.knowledge import Bracket, Exposure, Knowledge
+from engine.knowledge import Bracket, Exposure, Knowledge, ReferenceLevel
 
-Entry = TypeVar("Entry", Exposure, Bracket)
+Entry = TypeVar("Entry", Exposure, Bracket, ReferenceLevel)
 
 #: Table of each kind of file.
-TABLES: Final = {Exposure: "exposure", Bracket: "bracket"}
+TABLES: Final = {Exposure: "exposure", Bracket: "bracket", ReferenceLevel: "reference"}
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -36,6 +43,8 @@ class KnowledgeFiles:
     exposures: str = ""
     #: Maintenance margin brackets per venue, TOML.
     brackets: str = ""
+    #: Depth from before the event, or since, TOML.
+    references: str = ""
 
 
 def load(files: KnowledgeFiles) -> Knowledge:
@@ -43,6 +52,7 @@ def load(files: KnowledgeFiles) -> Knowledge:
     return Knowledge(
         exposures=_entries(files.exposures, Exposure) if files.exposures else (),
         brackets=_entries(files.brackets, Bracket) if files.brackets else (),
+        references=_entries(files.references, ReferenceLevel) if files.references else (),
     )
 
 

@@ -86,6 +86,11 @@ class Book:
         """Give the arrays that `engine.ladder` reads a book from: memory, sizes, occupied, far; never to be written."""
         return self._memory, self._sizes, self._occupied, self._far
 
+    @property
+    def bands(self) -> NDArray[np.int64]:
+        """Give the bands that go with the ladder: a kernel places their edges anew where it needs them."""
+        return self._bands
+
     def view(self) -> View:
         """Take a view: the touch, the depth of each band, and the sorted levels inside the widest one."""
         row = np.zeros(1, self._view)

@@ -129,6 +129,22 @@ class CascadeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AssetConfig:
+    """How the venues of one asset are put together."""
+
+    #: A depth record of the asset at least this often in row time, ms; at the flow grid's lines.
+    cadence: int = 1_000
+    #: Band within which venues' shares are compared, bps.
+    concentration: int = 100
+    #: A book whose mid is further off the median of all than this share is left out: another currency, or broken.
+    foreign: float = 0.2
+
+    def __post_init__(self) -> None:
+        above_zero(self, ("cadence", "foreign"))
+        ascending("concentration", (self.concentration,), 1, 9_998)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
     """Settings of the signals; each is part of what makes a signal reproducible."""
 
@@ -153,6 +169,7 @@ class EngineConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     map: MapConfig = field(default_factory=MapConfig)
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
+    asset: AssetConfig = field(default_factory=AssetConfig)
     #: What the desk knows and no feed says; read from files, not from keys.
     knowledge: Knowledge = field(default_factory=Knowledge, metadata={"key": False})
 

@@ -34,9 +34,9 @@ MARKET_HEADERS: Final = {
 
 
 def all_signals() -> list[Signal]:
-    """Find every signal: the folder is the registry."""
+    """Find every signal, of instruments before those of assets: the folder is the registry."""
     modules = (importlib.import_module(f"{signals.__name__}.{m.name}") for m in pkgutil.iter_modules(signals.__path__))
-    return sorted((module.SIGNAL for module in modules), key=lambda signal: str(signal.name))
+    return sorted((module.SIGNAL for module in modules), key=lambda signal: (str(signal.name), signal.scope != "instrument"))
 
 
 def record_schema(signal: Signal) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def path_of(signal: Signal) -> str:
 
 
 def _latest(found: Sequence[Signal]) -> dict[str, Any]:
-    names = "|".join(signal.name for signal in found)
+    names = "|".join(dict.fromkeys(signal.name for signal in found))
     key = {
         "type": "string",
         "pattern": rf"^({names})\|.+$",

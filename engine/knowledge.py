@@ -1,4 +1,4 @@
-"""Knowledge: what a desk knows and no feed says, as frozen values: exposures and margin brackets."""
+"""Knowledge: what a desk knows and no feed says, as frozen values: exposures, margin brackets, depth of old."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -55,6 +55,33 @@ class Bracket:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceLevel:
+    """What usually rested within a band of the mid before the event of 2025-10-10, or enough to work it out."""
+
+    asset: str
+    #: `venue:SYMBOL` that it is of; empty: the asset's venues together.
+    instrument: str = ""
+    #: Basis points; one of the baseline's bands.
+    band: int
+    #: Median depth of both sides together, quote units, as of a moment before or after the event.
+    depth: float
+    #: When that was measured, ns since the Unix epoch.
+    as_of: int
+    #: Of a depth measured after the event: what share of the depth before it that is; 0: as published, if it was.
+    share: float = 0.0
+    #: Where it comes from, for people.
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not (isfinite(self.depth) and self.depth > 0):
+            raise BadConfig(f"depth of {self.asset} within {self.band} bps is {self.depth}, allowed are numbers above 0")
+        if not 0 <= self.share <= 10:
+            raise BadConfig(f"share of {self.asset} within {self.band} bps is {self.share}, allowed are 0 to 10")
+        if self.instrument and ":" not in self.instrument:
+            raise BadConfig(f"instrument is {self.instrument!r}, allowed is venue:SYMBOL, or nothing for all venues")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A fitted vacuum probability: logistic in named inputs, then isotonic; `engine.statistics.fitting` makes it."""
 
@@ -96,3 +123,4 @@ class Knowledge:
 
     exposures: tuple[Exposure, ...] = ()
     brackets: tuple[Bracket, ...] = ()
+    references: tuple[ReferenceLevel, ...] = ()

@@ -1,23 +1,25 @@
 """One asset's path: batches of market rows in, signal records out, the same ones however the messages were batched.
 
-Each message is taken in four steps. (1) If row time has reached what any instrument waits for (silence, a crossed book
+Each message is taken in five steps. (1) If row time has reached what any instrument waits for (silence, a crossed book
 that stays crossed), that instrument speaks. (2) If the message's own stamp lies beyond a line of the cadence's grid, or
 ends the book's credit, records are written *before* the message is applied: they show the book as of the last message
-at or before the line, and carry the stamp of the row that crossed it. (3) The message is applied. (4) If that changed
-the state, records are written at once.
+at or before the line, and carry the stamp of the row that crossed it. (3) If it is the first of any instrument beyond a
+line, the asset as a whole speaks. (4) The message is applied. (5) If that changed the state, records are written at once.
 
 `time` is the instrument's row time, `received`, `exchanged`, `last` and `epoch` are those of the book message whose
 book is shown. Nothing here reads a clock, an environment or an offset; the offset goes into a header only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Self
 
 import numpy as np
 
-from engine import snapshot
+from engine import asset, snapshot
+from engine.asset import Asset, Told
 from engine.config import EngineConfig
 from engine.errors import BadRecord
+from engine.fields import Signal
 from engine.instrument import Instrument
 from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Flag, Kind, Record, Reference
 from engine.schema import LIQUIDATION as LIQUIDATION_ROW
@@ -39,7 +41,7 @@ LIQUIDATION: Final = int(Kind.LIQUIDATION)
 OTHERS: Final = {TRADE: "trades", REFERENCE: "references", LIQUIDATION: "liquidations"}
 HISTORY: Final = int(Flag.HISTORY)
 #: Parts of a state before those of the tracks, and of each track.
-OPENING: Final = 1
+OPENING: Final = 1 + len(asset.PARTS)
 EACH: Final = 3 + len(PARTS)
 
 
@@ -52,6 +54,7 @@ class Pipeline:
         self._settings = Settings(config)
         self._engine = (HEADER_ENGINE, self._settings.digest.encode())
         self._tracks: dict[str, Track] = {}
+        self._across = Asset(asset, self._settings)
         #: Latest receive stamp of any instrument, and the earliest that another instrument waits for.
         self._clock = 0
         self._alarm = NEVER
@@ -103,6 +106,8 @@ class Pipeline:
             self._alarm = min(track.alarm for track in self._tracks.values())
         if received >= own.due:
             self._speak(own, own.pass_time(received, True), offset, out)
+        if self._clock >= self._across.due:
+            self._speak_across(self._across.pass_line(self._tracks, self._clock), offset, out)
 
     def _speak(self, track: Track, due: int, offset: int, out: list[Record]) -> None:
         """Append the records that are due, and their twins for late joiners."""
@@ -113,12 +118,24 @@ class Pipeline:
             value = track.value(signal.name, due)
             if value is None:
                 continue
-            topics = [(signal.topic, track.key)]
-            if track.late(index, time, due & CHANGE > 0):
-                topics.append((SIGNAL_LATEST, f"{signal.name}|{track.key}"))
-            for topic, key in topics:
-                headers = ((HEADER_SOURCE, b"%d:%d" % (offset, len(out))), self._engine)
-                out.append(Record(topic=topic, key=key, asset=self.asset, time=time, value=value, headers=headers))
+            self._write(signal, track.key, time, value, track.late(index, time, due & CHANGE > 0), offset, out)
+        if due & CHANGE:
+            self._speak_across(self._across.lose(self._tracks, self._clock), offset, out)
+
+    def _speak_across(self, told: Sequence[Told], offset: int, out: list[Record]) -> None:
+        """Append the records of the asset as a whole."""
+        for signal, value, late in told:
+            self._write(signal, self.asset, self._clock, value, late, offset, out)
+
+    def _write(
+        self, signal: Signal, key: str, time: int, value: bytes, late: bool, offset: int, out: list[Record]
+    ) -> None:
+        topics = [(signal.topic, key)]
+        if late:
+            topics.append((SIGNAL_LATEST, f"{signal.name}|{key}"))
+        for topic, name in topics:
+            headers = ((HEADER_SOURCE, b"%d:%d" % (offset, len(out))), self._engine)
+            out.append(Record(topic=topic, key=name, asset=self.asset, time=time, value=value, headers=headers))
 
     def _check(self, batch: Batch) -> tuple[list[int], list[int], list[int]]:
         """Give the columns that the loop needs: receive stamps, kinds, row counts."""
@@ -143,7 +160,7 @@ class Pipeline:
 
     def dump(self) -> bytes:
         """Write everything that is remembered: a pipeline loaded from it goes on as this one would."""
-        parts = [np.array([self._clock], np.int64).tobytes()]
+        parts = [np.array([self._clock], np.int64).tobytes(), *self._across.dump()]
         for track in self._tracks.values():
             parts += track.dump()
         return snapshot.pack(self._settings.digest, self.asset, parts)
@@ -151,13 +168,14 @@ class Pipeline:
     @classmethod
     def load(cls, state: bytes, config: EngineConfig) -> Self:
         """Read what `dump` wrote. Raises BadRecord where it is cut, altered, or of another version or configuration."""
-        asset, parts = snapshot.unpack(state, config.digest())
+        name, parts = snapshot.unpack(state, config.digest())
         if len(parts) % EACH != OPENING or len(parts[0]) != 8:
             raise BadRecord(f"a state of {len(parts)} parts of other sizes than version {snapshot.VERSION} has")
-        pipeline = cls(asset, config)
+        pipeline = cls(name, config)
         pipeline._clock = int(np.frombuffer(parts[0], np.int64)[0])
+        pipeline._across = Asset.load(parts[1:OPENING], name, pipeline._settings)
         for begin in range(OPENING, len(parts), EACH):
-            track = Track.load(parts[begin : begin + EACH], asset, pipeline._settings)
+            track = Track.load(parts[begin : begin + EACH], name, pipeline._settings)
             pipeline._tracks[track.key] = track
             pipeline._alarm = min(pipeline._alarm, track.alarm)
         return pipeline

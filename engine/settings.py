@@ -1,18 +1,23 @@
 """Settings: the configuration in; the arrays, limits and layouts that its kernels take out, made once."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
+from engine import baseline, vacuum
 from engine.config import EngineConfig
 from engine.fields import Signal
 from engine.imbalance import LEVELS
+from engine.probability import model_of
 from engine.resilience import ZONE_BPS
-from engine.signals import cascade, depth, flow, health
+from engine.signals import cascade, depth, depth_asset, flow, health, vacuum_asset
+from engine.signals import vacuum as vacuum_row
 
 #: Bits beside those of `engine.signals.health`.
 CASCADE: Final = 16
 FLOW: Final = 32
+VACUUM: Final = 64
 
 #: Every signal of an instrument, in the order in which records of one row are written, and the bit that calls for it.
 SIGNALS: Final[tuple[tuple[Signal, int], ...]] = (
@@ -20,9 +25,18 @@ SIGNALS: Final[tuple[tuple[Signal, int], ...]] = (
     (health.SIGNAL, health.HEALTH),
     (flow.SIGNAL, FLOW),
     (cascade.SIGNAL, CASCADE),
+    (vacuum_row.SIGNAL, VACUUM),
 )
 #: What a change of state calls for beside depth and health.
-CHANGED: Final = CASCADE | FLOW
+CHANGED: Final = CASCADE | FLOW | VACUUM
+#: Every signal of an asset, in the order in which records of one line are written, and its cadence, ms of row time.
+ASSET_SIGNALS: Final[tuple[tuple[Signal, Callable[[EngineConfig], int]], ...]] = (
+    (depth_asset.SIGNAL, lambda config: config.asset.cadence),
+    (vacuum_asset.SIGNAL, lambda config: config.vacuum.cadence),
+)
+#: Move whose critical shock is an input of the vacuum, and band of its wider depth ratio, bps.
+SHOCK: Final = 100
+WIDE: Final = 50
 
 
 class Settings:
@@ -37,17 +51,32 @@ class Settings:
         self.bands = np.array(config.bands, np.int64)
         self.notionals = np.array(config.notionals, np.float64)
         self.flow = flow.settings_of(config)
+        self.baseline = baseline.settings_of(config)
+        self.vacuum = vacuum.settings_of(config)
+        self.vacuum_cadence = config.vacuum.cadence * 1_000_000
+        self.model = model_of(config.knowledge.model)
+        self.baseline_bands = np.array(config.baseline.bands, np.int64)
+        #: Places of the machine's band and of the wider one among the baseline's; place of the 1 % move, or -1.
+        self.narrow = config.baseline.bands.index(config.vacuum.band)
+        self.wide = nearest(config.baseline.bands, WIDE)
+        self.shock_at = config.cascade.drops.index(SHOCK) if SHOCK in config.cascade.drops else -1
         self.cascade_cadence = config.cascade.cadence * 1_000_000
         self.layouts = {
             "depth": depth.layout(config),
             "health": health.layout(),
             "flow": flow.layout(config),
             "cascade": cascade.layout(config),
+            "vacuum": vacuum_row.layout(),
         }
+        self.asset_layouts = {"depth": depth_asset.layout(config), "vacuum": vacuum_row.layout()}
         #: One row of each, filled anew for every record.
         self.rows = {name: np.zeros(1, layout.dtype) for name, layout in self.layouts.items()}
+        self.asset_rows = {name: np.zeros(1, layout.dtype) for name, layout in self.asset_layouts.items()}
         axes = {
             "bands": list(config.bands),
+            "baseline_bands": list(config.baseline.bands),
+            "venues": [],
+            "excluded": [],
             "notionals": self.notionals.tolist(),
             "windows": list(config.flow.windows),
             "horizons": list(config.flow.horizons),
@@ -59,8 +88,15 @@ class Settings:
         #: Whose book, after how many messages, and which version of its map the cascade's row shows.
         self.cascade_of: tuple[str, int, int] = ("", 0, 0)
         #: What the fields of a book that is not known hold: nothing but the axes.
-        self.unknown: dict[str, dict[str, Any]] = {
-            signal.name: {field.name: axes.get(field.name) for field in signal.fields}
-            for signal, _ in SIGNALS
-            if signal.needs_book
-        }
+        self.unknown = {signal.name: emptied(signal, axes) for signal, _ in SIGNALS if signal.needs_book}
+        self.asset_unknown = {signal.name: emptied(signal, axes) for signal, _ in ASSET_SIGNALS if signal.needs_book}
+
+
+def emptied(signal: Signal, axes: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of a signal without a book."""
+    return {field.name: axes.get(field.name) for field in signal.fields}
+
+
+def nearest(bands: tuple[int, ...], wanted: int) -> int:
+    """Give the place of the band nearest to one that is wanted, of two the smaller."""
+    return min(range(len(bands)), key=lambda at: (abs(bands[at] - wanted), bands[at]))

@@ -1,21 +1,26 @@
 """A track: everything that is remembered of one instrument; rows in, the values of its records out."""
 
+from fractions import Fraction
 from typing import Any, Final
 
 import numpy as np
 import orjson
 
-from engine import liquidation_grid, liquidation_weights, liquidations
+from engine import baseline, liquidation_grid, liquidation_weights, liquidations, vacuum
 from engine.book import Book
+from engine.comparison import PRESENT, compare_depth, measure_present, relate
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
-from engine.fields import RECORD_VERSION
+from engine.fields import RECORD_VERSION, Why
+from engine.inputs import INPUTS
 from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
 from engine.pockets import measure_pockets
+from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Kind, Rows, empty
-from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, Settings
+from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, VACUUM, Settings
 from engine.signals import cascade, depth, flow, health
+from engine.signals import vacuum as vacuum_row
 from engine.signals.cascade import FALL, SQUEEZE, Triggers
 from engine.trust import DELTA, IGNORE, NO_BOOK, OK, PARTIAL, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
 
@@ -29,13 +34,18 @@ OWN: Final = np.dtype(
         ("cascade", "<i8"),
         #: Critical shocks of falls and squeezes in that record.
         ("told", "<f8", (2, MOST_DROPS)),
+        #: Row time of the last vacuum record.
+        ("vacuum", "<i8"),
+        #: Largest gap of each side in the last depth record, bps, and why not, a Why.
+        ("pocket", "<f8", (2,)),
+        ("pocket_why", "<i8", (2,)),
         #: Row time of each signal's last twin for late joiners.
         ("latest", "<i8", (len(SIGNALS),)),
     ],
     align=True,
 )
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
-PARTS: Final = ("memory", "own", "flow", "map")
+PARTS: Final = ("memory", "own", "flow", "map", "baseline", "vacuum", "inputs")
 
 
 class Track:
@@ -45,17 +55,22 @@ class Track:
         "alarm",
         "asset",
         "assumed",
+        "baseline",
         "book",
         "due",
         "flow",
         "head",
+        "inputs",
         "instrument",
         "key",
         "map",
         "memory",
         "own",
+        "present",
+        "references",
         "settings",
         "unit",
+        "vacuum",
     )
 
     def __init__(self, key: str, asset: str, settings: Settings) -> None:
@@ -67,6 +82,12 @@ class Track:
         self.own = np.zeros(1, OWN)
         self.flow = flow.memory_of(settings.config)
         self.map = liquidations.memory_of(settings.config)
+        self.baseline = baseline.memory_of()
+        self.vacuum = vacuum.memory_of()
+        #: What is measured of the book at a line, and the same relative to its past; filled anew each time.
+        self.present = np.zeros(1, PRESENT)
+        self.inputs = np.zeros(1, INPUTS)
+        self.references = references_of(settings.config, asset, key)
         #: What is assumed of leverage and margin at this venue.
         self.assumed = liquidations.settings_of(settings.config, venue, asset)
         #: Row time from which on something is to be done: on an own row, on anybody's.
@@ -96,6 +117,17 @@ class Track:
         self.flow = flow.memory_of(self.settings.config)
         self.map = liquidations.memory_of(self.settings.config)
         return RENAMED
+
+    @property
+    def usable(self) -> bool:
+        """Say whether the book counts among those of its asset: known, with a mid, and sizes that are base units."""
+        return self.reason == OK and answers(self.book, self.unit)
+
+    @property
+    def mid(self) -> Fraction:
+        """Return (bid + ask) / 2 of a usable book, price units, exact."""
+        assert self.book is not None
+        return Fraction(*mid_of(self.book, self.unit))
 
     @property
     def clock(self) -> int:
@@ -175,6 +207,7 @@ class Track:
             due |= CHANGED
             if self.memory["reason"][0] != OK:
                 flow.restart(self.flow)
+                vacuum.lose(self.vacuum, int(self.memory["reason"][0]), self.clock)
         cell = self.settings.cell
         now, own = self.clock, self.own[0]
         if own_row and now // cell != own["cell"]:
@@ -182,8 +215,39 @@ class Track:
             due |= FLOW
             if self._ask_cascade(now):
                 due |= CASCADE
+            if self._move_vacuum(now):
+                due |= VACUUM
         self.due = min(self.due, (int(own["cell"]) + 1) * cell)
         return due
+
+    def compare(self) -> None:
+        """Measure a known book and its flow, and set them against their past."""
+        assert self.book is not None
+        known, own = self.settings, self.own[0]
+        memory, *ladder = self.book.ladder()
+        places = known.baseline["places"][0, : len(known.baseline_bands)]
+        pockets = own["pocket"], own["pocket_why"]
+        measure_present(
+            memory, self.book.bands, *ladder, places, self.flow, known.flow, self.unit, *pockets, self.present
+        )
+        mid = float(self.mid) if self.usable else 0.0
+        at, asked = known.shock_at, own["cascade"] > 0 and mid > 0.0
+        shock = own["told"][:, at] * mid
+        why = 0 if asked and at >= 0 else int(Why.TOO_EARLY)
+        relate(
+            self.baseline, self.present, known.narrow, known.wide, self.flow, known.flow, self.unit, shock, why, self.inputs
+        )
+
+    def _move_vacuum(self, now: int) -> bool:
+        """Let the state machine see the book, and the past grow; say whether a record is due."""
+        if self.reason == OK and self.book is not None:
+            self.compare()
+            present = self.present[0]
+            if baseline.sample_due(self.baseline, self.settings.baseline, now):
+                baseline.take_sample(self.baseline, self.settings.baseline, present["values"], present["whys"], now)
+            if vacuum.advance(self.vacuum, self.settings.vacuum, self.inputs, now):
+                return True
+        return now - int(self.own["vacuum"][0]) >= self.settings.vacuum_cadence
 
     def _ask_cascade(self, now: int) -> bool:
         """Say whether a cascade record is due: by the cadence, or because a critical shock moved."""
@@ -228,6 +292,11 @@ class Track:
             health.report(self.memory, row, due & health.INTERVAL > 0)
             return self._encode(signal, int(self.memory["reason"][0]), *self.settings.layouts[signal].values(row))
         reason = self.reason
+        if signal == vacuum_row.SIGNAL.name:
+            self.own["vacuum"] = self.clock
+            row = self.settings.rows[signal]
+            vacuum_row.report(self.vacuum, self.settings.model, self.inputs, row)
+            return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
         if reason != OK or self.book is None:
             return self._encode(signal, reason, self.settings.unknown[signal], {})
         if signal == depth.SIGNAL.name:
@@ -250,6 +319,11 @@ class Track:
         depth.measure(view.row, view.bids, view.asks, self.unit, known.bands, known.notionals, row)
         config = known.config
         measure_pockets(view.row, view.bids, view.asks, self.unit, config.pocket_band, config.pocket_share, row)
+        for side, name in enumerate(("bid_gap", "ask_gap")):
+            self.own["pocket"][0, side], self.own["pocket_why"][0, side] = row[name][0], row[f"{name}_why"][0]
+        self.compare()
+        mid = float(row["mid"][0])
+        compare_depth(self.baseline, self.present, known.baseline_bands, self.references, mid, row)
         return known.layouts["depth"].values(row)
 
     def _encode(self, signal: str, reason: int, fields: dict[str, Any], why: dict[str, str]) -> bytes:

@@ -36,6 +36,8 @@ class Reason(IntEnum):
     CROSSED = 8
     #: Only some parts of a message came yet; said where a record falls between them.
     PARTIAL = 9
+    #: No known book of the asset has a mid; said of assets only.
+    NO_MID = 10
 
 
 #: What to do with a book message.

@@ -17,6 +17,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.comparison import FIELDS as COMPARED
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.kernel import kernel
@@ -41,7 +42,8 @@ SLOPE_GRID: Final = 1e12
 
 def layout(config: EngineConfig) -> Layout:
     """Give the DEPTH row's layout for a number of bands and notionals."""
-    return Layout(SIGNAL.fields, {"bands": len(config.bands), "notionals": len(config.notionals)})
+    sizes = {"bands": len(config.bands), "notionals": len(config.notionals), "baseline_bands": len(config.baseline.bands)}
+    return Layout(SIGNAL.fields, sizes)
 
 
 @kernel
@@ -366,5 +368,6 @@ SIGNAL: Final = Signal(
             why="buy_unfilled_why",
         ),
         *POCKETS,
+        *COMPARED,
     ),
 )

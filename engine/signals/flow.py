@@ -31,6 +31,7 @@ from engine.resilience import (
     count_changes,
     count_execution,
     measure_zones,
+    moved,
     near_sums,
     place_zones,
     refill_of,
@@ -303,6 +304,13 @@ def tell(memory: Rows, settings: Rows, unit: Rows, inputs: Rows) -> None:
         told["imbalance_why"][side] = why
         told["phantom"][side], told["phantom_why"][side] = phantom, phantom_why
         told["branching"][side], told["branching_why"][side] = raw - surrogate, branching_why
+
+
+@kernel
+def added_of(memory: Rows, settings: Rows, side: int) -> float:
+    """Return what was added within 10 bps over the refill window, size units."""
+    added, _, _ = moved(memory, side, NEAR, newest(memory), settings[0]["refill_cells"])
+    return added
 
 
 @kernel

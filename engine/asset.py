@@ -1,0 +1,197 @@
+"""An asset: its venues' tracks in; at lines of the flow's grid, the values of what is said of all of them out.
+
+A line is passed when the first row of any venue has a stamp at or beyond it, before that row is taken. Every book is
+then shown as of its last row so far, its flow as of its last closed cell. When the last known book is lost, that is told
+at once.
+"""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from engine import across, vacuum
+from engine.books import reference_of
+from engine.errors import BadRecord
+from engine.fields import RECORD_VERSION, Signal
+from engine.inputs import INPUTS, NAMES
+from engine.probability import columns
+from engine.reference import references_of
+from engine.schema import Rows
+from engine.settings import ASSET_SIGNALS, Settings
+from engine.signals import depth_asset
+from engine.signals import vacuum as vacuum_row
+from engine.track import REASONS, Track
+from engine.trust import OK, Reason
+
+#: What an asset remembers beside the memories of its signals.
+OWN: Final = np.dtype(
+    [
+        #: The line last passed, as a number of the grid; the Reason last told.
+        ("cell", "<i8"),
+        ("reason", "<i8"),
+        #: Row time of each signal's last record, and of its last twin for late joiners.
+        ("told", "<i8", (len(ASSET_SIGNALS),)),
+        ("latest", "<i8", (len(ASSET_SIGNALS),)),
+    ],
+    align=True,
+)
+#: Memories that a state holds, in this order.
+PARTS: Final = ("own", "vacuum", "inputs")
+#: Why a known book is left out.
+FOREIGN: Final = "foreign"
+
+#: Name and value of a record that is due, and whether late joiners get it too.
+Told = tuple[Signal, bytes, bool]
+
+
+class Asset:
+    """What is remembered of an asset across venues."""
+
+    __slots__ = ("due", "inputs", "name", "own", "references", "settings", "vacuum")
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self.settings = settings
+        self.own = np.zeros(1, OWN)
+        self.own["reason"] = int(Reason.UNSYNCED)
+        self.vacuum = vacuum.memory_of()
+        self.inputs = np.zeros(1, INPUTS)
+        self.references = references_of(settings.config, name)
+        #: Row time of the next line.
+        self.due = 0
+
+    def pass_line(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
+        """Pass a line of the grid; give what is due."""
+        cell, own = self.settings.cell, self.own[0]
+        first = own["cell"] == 0
+        own["cell"] = now // cell
+        self.due = (int(own["cell"]) + 1) * cell
+        return [] if first else self._tell(tracks, now)
+
+    def lose(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
+        """Say at once that no book is known any more, if that is so and was not told."""
+        if self.own["reason"][0] != OK or any(track.usable for track in tracks.values()):
+            return []
+        return self._tell(tracks, now)
+
+    def _tell(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
+        good, middle, without = gathered(tracks)
+        own, known = self.own[0], self.settings
+        reason = OK if good else reason_of(tracks.values())
+        change = reason != own["reason"]
+        own["reason"] = reason
+        moved = self._move(good, reason, now)
+        out = []
+        for index, (signal, cadence) in enumerate(ASSET_SIGNALS):
+            asked = moved if signal.name == vacuum_row.SIGNAL.name else 0
+            if not (change or asked or now - own["told"][index] >= cadence(known.config) * 1_000_000):
+                continue
+            own["told"][index] = now
+            late = change or asked > 0 or now - own["latest"][index] >= known.latest
+            if late:
+                own["latest"][index] = now
+            out.append((signal, self._value(signal, now, good, middle, without), late))
+        return out
+
+    def _move(self, good: Mapping[str, Track], reason: int, now: int) -> int:
+        """Move the state machine of the whole; return which sides changed."""
+        if reason != OK:
+            return vacuum.lose(self.vacuum, reason, now)
+        known, count = self.settings, len(good)
+        parts = np.zeros(count, across.PART)
+        values, whys = np.zeros((count, len(NAMES), 2)), np.zeros((count, len(NAMES), 2), np.uint8)
+        scratch = np.zeros((2, 4))
+        for i, track in enumerate(good.values()):
+            track.compare()
+            values[i], whys[i] = columns(track.inputs)
+            across.fill_part(
+                track.baseline,
+                track.present,
+                known.narrow,
+                known.wide,
+                track.flow,
+                known.flow,
+                track.unit,
+                scratch,
+                parts[i : i + 1],
+            )
+        shock, why = np.zeros(2), across.TOO_EARLY
+        across.combine(values, whys, parts, shock, why, np.zeros(count), *columns(self.inputs))
+        return vacuum.advance(self.vacuum, known.vacuum, self.inputs, now)
+
+    def _value(
+        self, signal: Signal, now: int, good: Mapping[str, Track], middle: Fraction, without: Mapping[str, str]
+    ) -> bytes:
+        known, reason = self.settings, int(self.own["reason"][0])
+        if signal.needs_book and reason != OK:
+            return self._encode(signal, now, known.asset_unknown[signal.name], {})
+        row, layout = known.asset_rows[signal.name], known.asset_layouts[signal.name]
+        if signal.name == vacuum_row.SIGNAL.name:
+            vacuum_row.report(self.vacuum, known.model, self.inputs, row)
+            return self._encode(signal, now, *layout.values(row))
+        parts = [
+            depth_asset.Part(key=key, book=track.book, unit=track.unit, baseline=track.baseline, present=track.present)
+            for key, track in good.items()
+            if track.book is not None
+        ]
+        by_venue = depth_asset.measure_across(known.config, parts, middle, self.references, row)
+        left_out = {"excluded": list(without), "excluded_why": list(without.values())}
+        fields, why = layout.values(row)
+        return self._encode(signal, now, {**fields, **by_venue, **left_out}, why)
+
+    def _encode(self, signal: Signal, now: int, fields: Mapping[str, Any], why: Mapping[str, str]) -> bytes:
+        reason = int(self.own["reason"][0])
+        envelope = {
+            "schema": RECORD_VERSION,
+            "signal": signal.name,
+            "asset": self.name,
+            "time": now,
+            "line": int(self.own["cell"][0]) * self.settings.cell,
+            "state": "ok" if reason == OK else "unknown",
+            "reason": REASONS[reason],
+        }
+        return orjson.dumps({**envelope, **fields, "why": why})
+
+    def dump(self) -> list[bytes]:
+        """Write everything that is remembered, as parts of a state."""
+        return [getattr(self, name).tobytes() for name in PARTS]
+
+    @classmethod
+    def load(cls, parts: list[bytes], name: str, settings: Settings) -> "Asset":
+        """Read what `dump` wrote. Raises BadRecord where a part has another size than ours."""
+        asset = cls(name, settings)
+        for part, memory in zip(PARTS, parts, strict=True):
+            dtype = getattr(asset, part).dtype
+            if len(memory) != dtype.itemsize:
+                raise BadRecord(f"{part} of {name} has {len(memory)} bytes in the state, here {dtype.itemsize}")
+            setattr(asset, part, np.frombuffer(memory, dtype).copy())
+        if asset.own["cell"][0]:
+            asset.due = (int(asset.own["cell"][0]) + 1) * settings.cell
+        return asset
+
+
+def gathered(tracks: Mapping[str, Track]) -> tuple[dict[str, Track], Fraction, dict[str, str]]:
+    """Give the tracks whose books count, by key, the reference price, and why each other one does not."""
+    good = {key: track for key, track in sorted(tracks.items()) if track.usable}
+    without = {key: REASONS[track.reason] or NO_MID for key, track in sorted(tracks.items()) if key not in good}
+    if not good:
+        return {}, Fraction(0), without
+    middle, kept = reference_of([track.mid for track in good.values()])
+    foreign = [key for key, keep in zip(good, kept, strict=True) if not keep]
+    return (
+        {key: track for key, track in good.items() if key not in foreign},
+        middle,
+        dict(sorted({**without, **dict.fromkeys(foreign, FOREIGN)}.items())),
+    )
+
+
+NO_MID: Final = str(REASONS[int(Reason.NO_MID)])
+
+
+def reason_of(tracks: Iterable[Track]) -> int:
+    """Say why no book of an asset counts: the first Reason of any that is not known, else that none has a mid."""
+    reasons = [track.reason for track in tracks if track.reason != OK]
+    return min(reasons) if reasons else int(Reason.NO_MID)

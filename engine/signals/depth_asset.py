@@ -1,0 +1,230 @@
+"""Depth of an asset: the known books of all its venues in, what they hold together around one price out.
+
+The reference is the median of the mids of the books that are known now, an exact fraction; so are the edges of its
+bands, in each venue's own wire decimals. A book whose mid lies too far from the median is quoted in another currency,
+or broken, and is left out; it is named, like every book that is not known. Around its own mid a venue looks healthy
+while its whole book slides away from the others: both sums stand here.
+
+    HHI = sum of the squared shares that venues have of the depth within one band, both sides;
+    effective venues = 1 / HHI                                        (Herfindahl and Hirschman: 1 where one holds all)
+
+A depth ratio compares the sum of the venues' depths around their own mids with the sum of their baselines, over the
+venues that have one: a venue that is missing is missing from both.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from statistics import median
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.baseline import SOURCES, baseline_of
+from engine.book import Book
+from engine.comparison import FIELDS as COMPARED
+from engine.comparison import NO_BASELINE, NO_REFERENCE
+from engine.config import EngineConfig
+from engine.fields import Field, Layout, Signal, Why
+from engine.kernel import kernel
+from engine.money import amount_of, base_of, quote_of, worth_of
+from engine.schema import Rows
+from engine.topics import SIGNAL_DEPTH
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+BPS: Final = 10_000
+NO_DEPTH: Final = int(Why.NO_DEPTH)
+#: Fields over these axes have as many elements as there are venues: they do not stand in the row.
+BY_VENUE: Final = ("venues", "excluded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One venue's known book, and its past."""
+
+    key: str
+    book: Book
+    #: UNIT, the baseline's memory, and a PRESENT row.
+    unit: Rows
+    baseline: Rows
+    present: Rows
+
+    @property
+    def mid(self) -> Fraction:
+        """Return (bid + ask) / 2, price units, exact."""
+        bid, _, ask, _ = self.book.best
+        return Fraction(bid + ask, 2 * round(float(self.unit["price"][0])))
+
+
+def reference_of(mids: Mapping[str, Fraction], foreign: float) -> tuple[Fraction, tuple[str, ...]]:
+    """Give the median of the mids, and which of them lie further from it than a share: they do not count in it."""
+    middle = median(mids.values())
+    strange = tuple(key for key, mid in mids.items() if abs(mid - middle) > Fraction(foreign) * middle)
+    kept = [mid for key, mid in mids.items() if key not in strange]
+    return (median(kept) if kept else middle), strange
+
+
+def layout(config: EngineConfig) -> Layout:
+    """Give the row's layout for a number of bands; what has one element per venue is not in it."""
+    fields = [field for field in SIGNAL.fields if field.over not in BY_VENUE]
+    return Layout(fields, {"bands": len(config.bands), "baseline_bands": len(config.baseline.bands)})
+
+
+def edges_of(middle: Fraction, scale: int, bands: Sequence[int], side: int) -> Ints:
+    """Give each band's outermost price on one side in wire decimals, rounded inward: the bound itself counts."""
+    exact = [middle * scale * (BPS - side * band) / BPS for band in bands]
+    return np.array([-(-each.numerator // each.denominator) if side > 0 else int(each) for each in exact], np.int64)
+
+
+@kernel
+def sum_within(levels: Rows, edges: Ints, side: int, unit: Rows, bases: Floats, quotes: Floats) -> None:
+    """Add what rests up to each edge, edges ascending in distance, in base and in quote units."""
+    amount, worth, at = 0.0, 0.0, 0
+    for b in range(len(edges)):
+        while at < len(levels) and (levels[at]["price"] - edges[b]) * side >= 0:
+            amount += amount_of(levels[at]["price"], levels[at]["size"], unit)
+            worth += worth_of(levels[at]["price"], levels[at]["size"], unit)
+            at += 1
+        bases[b] += base_of(amount, unit)
+        quotes[b] += quote_of(worth, unit)
+
+
+def measure_across(
+    config: EngineConfig, parts: Sequence[Part], middle: Fraction, references: Floats, row: Rows
+) -> dict[str, Any]:
+    """Fill one row from the books of one or more venues; return what has one element per venue."""
+    row["undefined"] = 0
+    row["reference"], row["bands"], row["concentration"] = float(middle), config.bands, config.asset.concentration
+    bands = sorted({*config.bands, config.asset.concentration})
+    kept = [bands.index(band) for band in config.bands]
+    at = bands.index(config.asset.concentration)
+    shares: dict[str, float] = {}
+    for side, way in (("bid", 1), ("ask", -1)):
+        around, owned = np.zeros((2, len(bands))), np.zeros((2, len(bands)))
+        complete = np.ones(len(bands), bool)
+        for part in parts:
+            levels, limits = _near(part, middle, bands, way)
+            before = float(around[0, at])
+            sum_within(levels, limits, way, part.unit, around[0], around[1])
+            shares[part.key] = shares.get(part.key, 0.0) + float(around[0, at]) - before
+            own = edges_of(part.mid, _scale(part), bands, way)
+            sum_within(levels, own, way, part.unit, owned[0], owned[1])
+            complete &= _shown(part, limits, way)
+        row[f"{side}_base"], row[f"{side}_quote"], row[f"{side}_own"] = around[0, kept], around[1, kept], owned[0, kept]
+        row[f"{side}_complete"] = complete[kept]
+    _concentrate(shares, row)
+    _compare(config, parts, float(middle), references, row)
+    return {
+        "venues": [part.key for part in parts],
+        "venue_mid": [float(part.mid) for part in parts],
+        "venue_base": [shares[part.key] for part in parts],
+    }
+
+
+def _scale(part: Part) -> int:
+    return round(float(part.unit["price"][0]))
+
+
+def _near(part: Part, middle: Fraction, bands: Sequence[int], way: int) -> tuple[Rows, Ints]:
+    """Give one side's levels as far as the widest band around either price, and that band's edges."""
+    off = abs(part.mid - middle) / part.mid
+    bids, asks = part.book.within(min(bands[-1] + int(off * 2 * BPS) + 2, BPS - 1))
+    return (bids if way > 0 else asks), edges_of(middle, _scale(part), bands, way)
+
+
+def _shown(part: Part, limits: Ints, way: int) -> NDArray[np.bool_]:
+    memory = part.book.ladder()[0][0]
+    if way > 0:
+        return np.asarray(limits >= memory["known_low"])
+    return np.asarray((limits <= memory["known_high"]) | (memory["known_high"] == 0))
+
+
+def _concentrate(shares: Mapping[str, float], row: Rows) -> None:
+    """Fill how the depth within one band is shared out among venues; a venue may have several instruments."""
+    venues: dict[str, float] = {}
+    for key, base in shares.items():
+        venues[key.partition(":")[0]] = venues.get(key.partition(":")[0], 0.0) + base
+    total = sum(venues.values())
+    row["hhi_why"] = 0 if total > 0 else NO_DEPTH
+    row["undefined"] |= int(total <= 0)
+    hhi = sum((base / total) ** 2 for base in venues.values()) if total > 0 else 0.0
+    row["hhi"], row["effective_venues"] = hhi, 1.0 / hhi if total > 0 else 0.0
+    row["without_top"] = total - max(venues.values())
+
+
+def _compare(config: EngineConfig, parts: Sequence[Part], middle: float, references: Floats, row: Rows) -> None:
+    """Fill the sums' baselines and ratios, over the venues that have a baseline, and the gap since the event."""
+    row["baseline_bands"], weakest, counted = config.baseline.bands, 0, set()
+    for n in range(len(config.baseline.bands)):
+        usual = {"bid": 0.0, "ask": 0.0}
+        missing = 0
+        for side, name in enumerate(("bid", "ask")):
+            now, known = 0.0, 0
+            for part in parts:
+                value, source = baseline_of(part.baseline, 2 * n + side)
+                if source == 0 or part.present["whys"][0, 2 * n + side]:
+                    continue
+                now, known = now + float(part.present["values"][0, 2 * n + side]), known + 1
+                usual[name] += value
+                weakest = max(weakest, source)
+                counted.add(part.key)
+            why = 0 if known else NO_BASELINE
+            ratio_why = why or (0 if usual[name] > 0 else NO_DEPTH)
+            row[f"{name}_baseline"][0, n], row[f"{name}_baseline_why"][0, n] = usual[name], why
+            row[f"{name}_ratio"][0, n] = 0.0 if ratio_why else now / usual[name]
+            row[f"{name}_ratio_why"][0, n] = ratio_why
+            missing = max(missing, why)
+            row["undefined"] |= int(ratio_why > 0)
+        gap_why = NO_REFERENCE if references[n] <= 0 else missing
+        row["gap"][0, n] = 0.0 if gap_why else 1.0 - sum(usual.values()) * middle / references[n]
+        row["gap_why"][0, n] = gap_why
+        row["undefined"] |= int(gap_why > 0)
+    row["baseline_source"], row["baselines"] = weakest, len(counted)
+
+
+BASE: Final = "base units"
+QUOTE: Final = "quote units"
+PRICE: Final = "quote units per base unit"
+
+
+def _side(side: str, edge: str) -> tuple[Field, ...]:
+    return (
+        Field(f"{side}_base", "number", BASE, f"Sum of all venues' {side}s {edge}; the bound counts.", over="bands"),
+        Field(f"{side}_quote", "number", QUOTE, "The same, each times its own price.", over="bands"),
+        Field(f"{side}_own", "number", BASE, f"Sum of the venues' {side}s, each around its own mid.", over="bands"),
+        Field(
+            f"{side}_complete",
+            "boolean",
+            "",
+            "Whether every venue's last snapshot reached as far; if not, depth is a lower bound.",
+            over="bands",
+        ),
+    )
+
+
+SIGNAL: Final = Signal(
+    name="depth",
+    topic=SIGNAL_DEPTH,
+    scope="asset",
+    meaning="What the known books of all venues of an asset hold together around one price, and how it is shared out.",
+    needs_book=True,
+    fields=(
+        Field("reference", "number", PRICE, "Median of the venues' mids."),
+        Field("venues", "string", "", "Instruments whose books are summed.", over="venues"),
+        Field("venue_mid", "number", PRICE, "Mid of each.", over="venues"),
+        Field("venue_base", "number", BASE, "Both sides of each within the concentration's band.", over="venues"),
+        Field("excluded", "string", "", "Instruments of the asset that are left out.", over="excluded"),
+        Field("excluded_why", "string", "", "Reason of each; `foreign`: its mid is far off.", over="excluded"),
+        Field("bands", "integer", "bps", "Distances from the reference, ascending.", over="bands"),
+        *_side("bid", "at or above reference x (1 - band / 10^4)"),
+        *_side("ask", "at or below reference x (1 + band / 10^4)"),
+        Field("concentration", "integer", "bps", "Band within which venues are compared."),
+        Field("hhi", "number", "0 to 1", "Sum of the squared shares of venues of that depth.", why="hhi_why"),
+        Field("effective_venues", "number", "venues", "1 / hhi.", why="hhi_why"),
+        Field("without_top", "number", BASE, "That depth without the venue that holds most of it."),
+        *COMPARED,
+        Field("baselines", "integer", "instruments", "How many of the books have a baseline: ratios are of those."),
+    ),
+)
