@@ -20,7 +20,7 @@ from airpocket.keys import Key, cast, find, flatten, shown
 from airpocket.knowledge import KnowledgeFiles
 from airpocket.knowledge import load as load_knowledge
 from engine.broker import BrokerConfig
-from engine.config import CascadeConfig, EngineConfig, FlowConfig, MapConfig
+from engine.config import BaselineConfig, CascadeConfig, EngineConfig, FlowConfig, MapConfig
 from engine.errors import BadConfig
 
 PREFIX: Final = "AIRPOCKET__"
@@ -30,6 +30,7 @@ FILE: Final = "airpocket.toml"
 FILE_VARIABLE: Final = "AIRPOCKET_CONFIG"
 #: The tables below `[engine]`.
 ENGINE_PARTS: Final[Mapping[str, Any]] = {
+    "baseline": BaselineConfig,
     "flow": FlowConfig,
     "map": MapConfig,
     "cascade": CascadeConfig,

@@ -12,6 +12,9 @@ from engine.knowledge import Knowledge
 ENGINE_VERSION: Final = "2"
 #: Moves that a track can compare with those it told last.
 MOST_DROPS: Final = 16
+#: Bands that a baseline can hold, and the visits that it keeps of each hour of the week.
+MOST_BANDS: Final = 4
+MOST_VISITS: Final = 8
 
 
 def above_zero(section: Any, names: Sequence[str]) -> None:
@@ -136,12 +139,41 @@ class AssetConfig:
     cadence: int = 1_000
     #: Band within which venues' shares are compared, bps.
     concentration: int = 100
-    #: A book whose mid is further off the median of all than this share is left out: another currency, or broken.
-    foreign: float = 0.2
 
     def __post_init__(self) -> None:
-        above_zero(self, ("cadence", "foreign"))
+        above_zero(self, ("cadence",))
         ascending("concentration", (self.concentration,), 1, 9_998)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineConfig:
+    """What a book is compared with: itself at the same hour of past weeks."""
+
+    #: Distances from the mid whose depth has a baseline, bps, ascending; each one of the engine's bands.
+    bands: tuple[int, ...] = (10, 50, 100)
+    #: Between two samples, ms of row time; a whole number of them makes an hour.
+    sample: int = 5_000
+    #: Age at which a past hour counts half, days.
+    half_life: float = 14.0
+    #: Past hours that the baseline of an hour of the week needs; with fewer it is that of the whole week.
+    visits: int = 3
+    #: Samples that an hour needs to be counted.
+    session: int = 12
+
+    def __post_init__(self) -> None:
+        ascending("bands", self.bands, 1, 9_999)
+        if len(self.bands) > MOST_BANDS:
+            raise BadConfig(f"bands are {len(self.bands)}, allowed are {MOST_BANDS}")
+        if self.sample < 5_000 or 3_600_000 % self.sample:
+            raise BadConfig(f"sample is {self.sample}, allowed are milliseconds from 5000 that divide an hour")
+        if not 0.01 <= self.half_life <= 10_000:
+            raise BadConfig(f"half_life is {self.half_life}, allowed are days from 0.01 to 10000")
+        if not 1 <= self.visits <= MOST_VISITS:
+            raise BadConfig(f"visits is {self.visits}, allowed are 1 to {MOST_VISITS}")
+        if not 1 <= self.session <= 3_600_000 // self.sample:
+            raise BadConfig(
+                f"session is {self.session}, allowed are 1 to {3_600_000 // self.sample} samples of {self.sample} ms"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +198,7 @@ class EngineConfig:
     stale_after: int = 2_000
     #: A book crossed for longer than this is not known, ms of row time.
     crossed_after: int = 100
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     map: MapConfig = field(default_factory=MapConfig)
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
@@ -175,6 +208,8 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         ascending("bands", self.bands, 1, 9_999)
+        if not set(self.baseline.bands) <= set(self.bands):
+            raise BadConfig(f"baseline.bands are {self.baseline.bands}, allowed are those among the bands {self.bands}")
         if not 1 <= self.pocket_band <= 9_999 or not 0 < self.pocket_share <= 1:
             met = f"{self.pocket_band} and {self.pocket_share}"
             raise BadConfig(

@@ -51,6 +51,10 @@ class Why(IntEnum):
     EXHAUSTED = 15
     #: Nowhere within the moves asked for does a further move cost nothing.
     NO_FREE_FALL = 16
+    #: No past to compare with yet.
+    NO_BASELINE = 17
+    #: No level from before the event is configured.
+    NO_REFERENCE = 18
 
 
 #: What JSON says of each Why.

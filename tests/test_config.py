@@ -74,6 +74,8 @@ def test_feeds_replace_the_venues_of_the_file_and_keep_their_addresses(tmp_path:
         ("[engine]\ncadence = true", r"engine.cadence is True .*allowed are whole numbers"),
         ("[engine]\nbands = 5", r"engine.bands is 5 .*allowed are a list of whole numbers"),
         ("[engine]\nbands = [10, 5]", r"\[engine\] bands are \(10, 5\)"),
+        ("[engine]\nbands = [5, 10]", r"\[engine\] baseline.bands are \(10, 50, 100\), .* the bands \(5, 10\)"),
+        ("[engine.baseline]\nsample = 4000", r"\[engine.baseline\] sample is 4000, allowed are milliseconds from 5000"),
         ("[kafka]\ntimeout = nan", r"kafka.timeout is nan .*allowed are numbers"),
         ("[record]\ncompression = 'rar'", r"record.compression is 'rar' .*allowed are gzip, zstd"),
         ("[engine\n", "is not TOML"),
@@ -138,7 +140,7 @@ def test_the_schema_takes_what_we_take_and_refuses_what_we_refuse() -> None:
     described = schema(known_keys())
     jsonschema.Draft202012Validator.check_schema(described)
     validator = jsonschema.Draft202012Validator(described)
-    assert validator.is_valid({"engine": {"bands": [5, 10]}, "ingest": {"venues": {"x": {"symbols": ["A"]}}}})
+    assert validator.is_valid({"engine": {"bands": [5, 10, 50, 100]}, "ingest": {"venues": {"x": {"symbols": ["A"]}}}})
     refused: list[dict[str, object]] = [
         {"engine": {"band": [5]}},
         {"engine": {"bands": ["5"]}},

@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine import contract
-from engine.config import EngineConfig
+from engine.config import BaselineConfig, EngineConfig
 from engine.fields import ENVELOPE, WHY
 from engine.pipeline import Pipeline
 from engine.schema import Contract, Kind
@@ -21,7 +21,7 @@ from tests.stream import instrument, market, message, opening
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000))
+CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000), baseline=BaselineConfig(bands=(10, 50)))
 
 
 def schemas() -> dict[str, Any]:

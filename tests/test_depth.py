@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.book import Book
-from engine.config import EngineConfig
+from engine.config import BaselineConfig, EngineConfig
 from engine.instrument import Instrument
 from engine.kernel import COMPILED
 from engine.money import unit_of
@@ -68,7 +68,8 @@ def measured(
     book.update(np.array([*bids, *asks], LEVEL), len(bids), True)
     if later[0]:
         book.update(np.array(list(later[0]), LEVEL), later[1], False)
-    fields = layout(EngineConfig(bands=bands, notionals=tuple(range(1, 1 + len(notionals)))))
+    asked, compared = tuple(range(1, 1 + len(notionals))), BaselineConfig(bands=bands[:1])
+    fields = layout(EngineConfig(bands=bands, notionals=asked, baseline=compared))
     row = np.zeros(1, fields.dtype)
     row.view(np.uint8)[:] = 255  # What was there before must not shine through.
     view = book.view()

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from engine.agreement import answer_touch, hear_touch
-from engine.config import EngineConfig
+from engine.config import BaselineConfig, EngineConfig
 from engine.instrument import Instrument
 from engine.lateness import BINS, bin_of, count_lateness, end_of, quantile
 from engine.pipeline import Pipeline
@@ -17,7 +17,7 @@ from engine.signals.health import memory_of
 from engine.topics import SIGNAL_DEPTH, SIGNAL_HEALTH
 from tests.stream import MS, START, Level, instrument, market, message, opening
 
-CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000))
+CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000), baseline=BaselineConfig(bands=(10, 50)))
 OTHER = instrument("two")
 SECOND = 1_000 * MS
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import snapshot
-from engine.config import EngineConfig
+from engine.config import BaselineConfig, EngineConfig
 from engine.errors import BadRecord
 from engine.kernel import COMPILED
 from engine.pipeline import Pipeline, warm
@@ -18,7 +18,7 @@ from engine.schema import Batch, Flag, Kind, Record
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_LATEST
 from tests.stream import MS, START, instrument, joined, market, message, opening, regrouped
 
-CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000))
+CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000), baseline=BaselineConfig(bands=(10, 50)))
 EXAMPLES = 40 if COMPILED else 8
 LENGTH = 300 if COMPILED else 120
 
