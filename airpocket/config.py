@@ -20,7 +20,7 @@ from airpocket.keys import Key, cast, find, flatten, shown
 from airpocket.knowledge import KnowledgeFiles
 from airpocket.knowledge import load as load_knowledge
 from engine.broker import BrokerConfig
-from engine.config import CascadeConfig, EngineConfig, FlowConfig, MapConfig
+from engine.config import CascadeConfig, EngineConfig, FlowConfig, MapConfig, VacuumConfig
 from engine.errors import BadConfig
 
 PREFIX: Final = "AIRPOCKET__"
@@ -31,6 +31,7 @@ FILE_VARIABLE: Final = "AIRPOCKET_CONFIG"
 #: The tables below `[engine]`.
 ENGINE_PARTS: Final[Mapping[str, Any]] = {
     "flow": FlowConfig,
+    "vacuum": VacuumConfig,
     "map": MapConfig,
     "cascade": CascadeConfig,
 }
