@@ -20,7 +20,15 @@ from airpocket.keys import Key, cast, find, flatten, shown
 from airpocket.knowledge import KnowledgeFiles
 from airpocket.knowledge import load as load_knowledge
 from engine.broker import BrokerConfig
-from engine.config import BaselineConfig, CascadeConfig, EngineConfig, FlowConfig, MapConfig
+from engine.config import (
+    AssetConfig,
+    BaselineConfig,
+    CascadeConfig,
+    EngineConfig,
+    FlowConfig,
+    MapConfig,
+    VacuumConfig,
+)
 from engine.errors import BadConfig
 
 PREFIX: Final = "AIRPOCKET__"
@@ -32,8 +40,10 @@ FILE_VARIABLE: Final = "AIRPOCKET_CONFIG"
 ENGINE_PARTS: Final[Mapping[str, Any]] = {
     "baseline": BaselineConfig,
     "flow": FlowConfig,
+    "vacuum": VacuumConfig,
     "map": MapConfig,
     "cascade": CascadeConfig,
+    "asset": AssetConfig,
 }
 #: Origin of what `VENUE:SYMBOL` arguments say.
 FEEDS: Final = "argument"

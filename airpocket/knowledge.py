@@ -1,4 +1,4 @@
-"""Knowledge from files: exposures, maintenance margin brackets and reference levels as TOML in, frozen values out.
+"""Knowledge from files: exposures, margin brackets, reference levels and a fitted model as TOML in, values out.
 
 # exposures.toml                                  # brackets.toml
 [[exposure]]                                      [[bracket]]
@@ -16,8 +16,14 @@ asset = "BTC"
 band = 100
 depth = 14_000_000       # measured since: what it was before follows from the share that was left
 as_of = 2025-11-11T00:00:00Z
+
+# model.toml, as `write_model` writes it: the keys of engine.knowledge.Model, each once
+inputs = ["ratio", "spread"]
+weights = [1.1, 0.6]
+...
 """
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -26,9 +32,10 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from engine.errors import BadConfig
-from engine.knowledge import Bracket, Exposure, Knowledge, ReferenceLevel
+from engine.knowledge import Bracket, Exposure, Knowledge, Model, ReferenceLevel
 
 Entry = TypeVar("Entry", Exposure, Bracket, ReferenceLevel)
+Value = TypeVar("Value", Exposure, Bracket, ReferenceLevel, Model)
 
 #: Table of each kind of file.
 TABLES: Final = {Exposure: "exposure", Bracket: "bracket", ReferenceLevel: "reference"}
@@ -45,6 +52,8 @@ class KnowledgeFiles:
     brackets: str = ""
     #: Depth from before the event, or since, TOML.
     references: str = ""
+    #: A fitted vacuum probability, TOML.
+    model: str = ""
 
 
 def load(files: KnowledgeFiles) -> Knowledge:
@@ -53,22 +62,53 @@ def load(files: KnowledgeFiles) -> Knowledge:
         exposures=_entries(files.exposures, Exposure) if files.exposures else (),
         brackets=_entries(files.brackets, Bracket) if files.brackets else (),
         references=_entries(files.references, ReferenceLevel) if files.references else (),
+        model=_model(files.model) if files.model else None,
     )
 
 
-def _entries(name: str, kind: type[Entry]) -> tuple[Entry, ...]:
-    table = TABLES[kind]
+def write_model(model: Model) -> str:
+    """Give the text of a file that is read back as an equal model."""
+    values = ((each.name, getattr(model, each.name)) for each in fields(Model))
+    return "".join(f"{name} = {_written(value)}\n" for name, value in values)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_written(each) for each in value)}]"
+    # JSON's escapes are TOML's, but for one character that JSON leaves as it is.
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(float(value)) if isinstance(value, float) else str(value)
+
+
+def _model(name: str) -> Model:
+    # Only who has a model waits for the compiler.
+    from engine.probability import model_of
+
+    model = _entry(name, _tree(name), Model)
     try:
-        tree = tomllib.loads(_text(name))
+        model_of(model)
+    except BadConfig as error:
+        raise BadConfig(f"{name}: {error}") from None
+    return model
+
+
+def _tree(name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(_text(name))
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(f"{name} is not TOML: {error}") from None
+
+
+def _entries(name: str, kind: type[Entry]) -> tuple[Entry, ...]:
+    table, tree = TABLES[kind], _tree(name)
     unknown = sorted(set(tree) - {table})
     if unknown or not isinstance(tree.get(table, []), list):
         raise BadConfig(f"{name} holds {unknown or [table]}, allowed are [[{table}]] tables only")
     return tuple(_entry(f"{name}, {table} {at}", each, kind) for at, each in enumerate(tree.get(table, []), 1))
 
 
-def _entry(where: str, values: Mapping[str, Any], kind: type[Entry]) -> Entry:
+def _entry(where: str, values: Mapping[str, Any], kind: type[Value]) -> Value:
     known = {each.name: each for each in fields(kind)}
     for name in values:
         if name not in known:
@@ -86,15 +126,23 @@ def _entry(where: str, values: Mapping[str, Any], kind: type[Entry]) -> Entry:
 def _value(where: str, name: str, kind: str, value: Any) -> Any:
     if name == "as_of":
         return _moment(where, value)
+    if kind.startswith("tuple"):
+        if not isinstance(value, list):
+            raise BadConfig(f"{where}: {name} is {value!r}, allowed is a list")
+        element = kind.removeprefix("tuple[").removesuffix(", ...]")
+        return tuple(_value(where, f"{name}[{at}]", element, each) for at, each in enumerate(value))
     if "str" in kind or "Literal" in kind:
         allowed, fits = "text", isinstance(value, str)
-    elif kind == "int":
+    elif "int" in kind:
         allowed, fits = "a whole number", isinstance(value, int) and not isinstance(value, bool)
     else:
         allowed, fits = "a number", isinstance(value, int | float) and not isinstance(value, bool)
     if not fits:
         raise BadConfig(f"{where}: {name} is {value!r}, allowed is {allowed}")
-    return float(value) if "float" in kind else value
+    try:
+        return float(value) if "float" in kind else value
+    except OverflowError:
+        raise BadConfig(f"{where}: {name} is {value}, allowed is a number below 1.8e308") from None
 
 
 def _moment(where: str, value: Any) -> int:

@@ -1,7 +1,7 @@
 """What the engine may be told: frozen values, checked once, hashed into every signal's header."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from typing import Any, Final
 
@@ -15,6 +15,8 @@ MOST_DROPS: Final = 16
 #: Bands that a baseline can hold, and the visits that it keeps of each hour of the week.
 MOST_BANDS: Final = 4
 MOST_VISITS: Final = 8
+#: Longest time that a state may be asked to hold, ms.
+DAY: Final = 86_400_000
 
 
 def above_zero(section: Any, names: Sequence[str]) -> None:
@@ -69,6 +71,51 @@ class FlowConfig:
             raise BadConfig(f"shock is {self.shock}, allowed are shares between 0 and 1")
         if self.buckets > 256:
             raise BadConfig(f"buckets is {self.buckets}, allowed are 1 to 256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VacuumConfig:
+    """Constants of the vacuum's state machine; `engine.vacuum` draws it."""
+
+    #: Band, bps, of the depth ratio that the machine reads.
+    band: int = 10
+    #: NORMAL -> THIN: ratio below this for so long, ms.
+    thin_ratio: float = 0.5
+    thin_for: int = 2_000
+    #: THIN or RECOVERING -> VACUUM: ratio and refill below these, and spread or withdrawal above those, for so long.
+    vacuum_ratio: float = 0.2
+    vacuum_refill: float = 0.5
+    #: Times its median.
+    vacuum_spread: float = 5.0
+    vacuum_withdrawal: float = 0.6
+    vacuum_for: int = 1_000
+    #: VACUUM -> RECOVERING: refill above this for so long.
+    recovering_refill: float = 1.0
+    recovering_for: int = 3_000
+    #: RECOVERING or THIN -> NORMAL: ratio above this for so long.
+    normal_ratio: float = 0.6
+    normal_for: int = 10_000
+    #: Two evaluations further apart than this, ms: what was not seen in between did not hold.
+    gap: int = 1_000
+    #: A record at least this often in row time, beside one at every transition, ms.
+    cadence: int = 1_000
+
+    def __post_init__(self) -> None:
+        above_zero(self, [each.name for each in fields(self)])
+        ascending("band", (self.band,), 1, 9_999)
+        for name in ("thin_for", "vacuum_for", "recovering_for", "normal_for", "gap", "cadence"):
+            if getattr(self, name) > DAY:
+                raise BadConfig(f"{name} is {getattr(self, name)}, allowed are milliseconds from 1 to {DAY}")
+        if self.vacuum_withdrawal > 1:
+            raise BadConfig(f"vacuum_withdrawal is {self.vacuum_withdrawal}, allowed are shares above 0 to 1")
+        for low, high in (
+            ("vacuum_ratio", "thin_ratio"),
+            ("thin_ratio", "normal_ratio"),
+            ("vacuum_refill", "recovering_refill"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                met = f"{low} is {getattr(self, low)} and {high} {getattr(self, high)}"
+                raise BadConfig(f"{met}, allowed is the first at most as large as the second")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +247,7 @@ class EngineConfig:
     crossed_after: int = 100
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
+    vacuum: VacuumConfig = field(default_factory=VacuumConfig)
     map: MapConfig = field(default_factory=MapConfig)
     cascade: CascadeConfig = field(default_factory=CascadeConfig)
     asset: AssetConfig = field(default_factory=AssetConfig)
@@ -220,6 +268,11 @@ class EngineConfig:
         for name in ("cadence", "health_cadence", "latest_cadence", "stale_after", "crossed_after"):
             if getattr(self, name) <= 0:
                 raise BadConfig(f"{name} is {getattr(self, name)}, allowed are milliseconds above 0")
+        if self.vacuum.gap < self.flow.cell:
+            met = f"vacuum.gap is {self.vacuum.gap}"
+            raise BadConfig(
+                f"{met}, allowed are milliseconds from flow.cell, {self.flow.cell}: else nothing ever holds"
+            )
 
     def digest(self) -> str:
         """Hash the settings and the engine's version: equal digests promise equal signals for equal rows."""

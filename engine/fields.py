@@ -55,6 +55,12 @@ class Why(IntEnum):
     NO_BASELINE = 17
     #: No level from before the event is configured.
     NO_REFERENCE = 18
+    #: No model is loaded, or it was fitted on too few events.
+    UNCALIBRATED = 19
+    #: The book is not known: see `reason`.
+    UNKNOWN_BOOK = 20
+    #: An input that the model reads is not defined now.
+    MISSING_INPUT = 21
 
 
 #: What JSON says of each Why.

@@ -1,10 +1,13 @@
-"""Knowledge: what a desk knows and no feed says, as frozen values: exposures, margin brackets, depth of old."""
+"""Knowledge: what a desk knows and no feed says, as frozen values: exposures, brackets, depth of old, a model."""
 
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal
+from typing import Final, Literal
 
 from engine.errors import BadConfig
+
+#: Largest horizon and count of events: both go into 64 bits.
+MOST: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ class ReferenceLevel:
 class Model:
     """A fitted vacuum probability: logistic in named inputs, then isotonic; `engine.statistics.fitting` makes it."""
 
-    #: Names of inputs, out of `engine.inputs.NAMES`, and the weight of each.
+    #: Names of inputs, out of `engine.probability.ORDER`, and the weight of each.
     inputs: tuple[str, ...]
     weights: tuple[float, ...]
     intercept: float
@@ -101,20 +104,29 @@ class Model:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.weights) or not self.inputs or len(set(self.inputs)) != len(self.inputs):
-            raise BadConfig(
-                f"model has {len(self.inputs)} inputs and {len(self.weights)} weights, allowed: one for one"
-            )
-        if not self.knots or len(self.knots) != len(self.values):
-            raise BadConfig(f"model has {len(self.knots)} knots and {len(self.values)} values, allowed: one for one")
-        if list(self.knots) != sorted(self.knots) or list(self.values) != sorted(self.values):
-            raise BadConfig("knots or values of the model are not ascending: that is no isotonic calibration")
-        if not all(isfinite(each) for each in (*self.weights, self.intercept, *self.knots)):
-            raise BadConfig("weights, intercept and knots of the model must be finite")
-        if not (self.values[0] >= 0 and self.values[-1] <= 1 and 0 < self.base_rate < 1):
-            raise BadConfig(f"values and base rate ({self.base_rate}) of the model must be probabilities")
-        if self.horizon <= 0 or self.events < 0:
-            raise BadConfig(f"horizon is {self.horizon} s, events are {self.events}: above 0 and from 0 are allowed")
+        if not self.inputs or len(set(self.inputs)) != len(self.inputs):
+            raise BadConfig(f"inputs of the model are {self.inputs}, allowed are one name or more, each once")
+        for name, many, other in (("weights", self.weights, "inputs"), ("values", self.values, "knots")):
+            if len(many) != len(getattr(self, other)):
+                met = f"{len(getattr(self, other))} {other} and {len(many)} {name}"
+                raise BadConfig(f"model has {met}, allowed: one for one")
+        if not self.knots:
+            raise BadConfig("knots are none, allowed are one or more")
+        for name in ("weights", "knots", "values"):
+            if not all(isfinite(each) for each in getattr(self, name)):
+                raise BadConfig(f"{name} are {getattr(self, name)}, allowed are finite numbers")
+        if not isfinite(self.intercept):
+            raise BadConfig(f"intercept is {self.intercept}, allowed are finite numbers")
+        for name in ("knots", "values"):
+            if list(getattr(self, name)) != sorted(getattr(self, name)):
+                raise BadConfig(f"{name} are {getattr(self, name)}, allowed are ascending numbers: isotonic steps")
+        if self.values[0] < 0 or self.values[-1] > 1:
+            raise BadConfig(f"values are {self.values}, allowed are probabilities from 0 to 1")
+        if not 0 < self.base_rate < 1:
+            raise BadConfig(f"base_rate is {self.base_rate}, allowed are probabilities between 0 and 1")
+        for name, low in (("horizon", 1), ("events", 0)):
+            if not low <= getattr(self, name) <= MOST:
+                raise BadConfig(f"{name} is {getattr(self, name)}, allowed are whole numbers from {low} to {MOST}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,3 +136,5 @@ class Knowledge:
     exposures: tuple[Exposure, ...] = ()
     brackets: tuple[Bracket, ...] = ()
     references: tuple[ReferenceLevel, ...] = ()
+    #: None: the vacuum has states and no probability.
+    model: Model | None = None
