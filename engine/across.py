@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.baseline import baseline_of
-from engine.comparison import MILLION, NO_BASELINE, NO_DEPTH, NO_FLOW, TOO_EARLY
+from engine.comparison import MILLION, NO_BASELINE, NO_DEPTH, NO_FLOW
+from engine.fields import Why
 from engine.inputs import NAMES
 from engine.kernel import kernel
 from engine.ladder import ASK, BID
 from engine.schema import Rows
 from engine.signals.flow import last_sums, sums
+
+TOO_EARLY: Final = int(Why.TOO_EARLY)
 
 Floats = NDArray[np.float64]
 Bytes = NDArray[np.uint8]

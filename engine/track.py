@@ -8,6 +8,7 @@ import orjson
 
 from engine import baseline, liquidation_grid, liquidation_weights, liquidations, vacuum
 from engine.book import Book
+from engine.books import answers, mid_of
 from engine.comparison import PRESENT, compare_depth, measure_present, relate
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
