@@ -151,6 +151,13 @@ def test_without_a_past_the_present_session_stands_in() -> None:
     assert (stream.told(), stream.told(SPREAD)) == ((4.5, "week"), (1.0, "week"))
 
 
+def test_the_mean_of_two_samples_is_not_rounded_and_not_infinite() -> None:
+    stream = Stream(session=2)
+    for step, row in enumerate([(3e38, 405069.0), (3e38, 119219.40625)]):
+        stream.take(START + step * 5 * SECOND, *row)
+    assert (stream.told(), stream.told(SPREAD)) == ((float(np.float32(3e38)), "session"), (262144.203125, "session"))
+
+
 def test_a_session_with_too_few_samples_is_no_visit() -> None:
     stream = Stream(session=3)
     for step in range(2):
@@ -241,7 +248,7 @@ def test_a_session_that_a_quantity_missed_still_takes_its_slot() -> None:
 
 VALUES = st.one_of(
     st.none(),
-    st.sampled_from([0.0, 1.0, 2.0, float("nan"), float("inf"), -1.0, 1e39]),
+    st.sampled_from([0.0, 1.0, 2.0, 3e38, float("nan"), float("inf"), -1.0, 1e39]),
     st.floats(0.0, 1e6),
 )
 #: Hours since the session before, and what is sampled at tens of minutes of it.
