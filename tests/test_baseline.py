@@ -98,6 +98,9 @@ def test_a_weight_halves_with_every_half_life_exactly() -> None:
     assert weights.tolist() == [1 << 37, 1 << 38, 1 << 39, 1 << 40]
     weigh(np.array([0.0, 168.0, 1e6, 168.0]), 336.0, weights)
     assert weights.tolist() == [0, 0, 1 << 40, 0]
+    # 2^40 / sqrt 2 = 777472127993.88.
+    weigh(np.array([168.0, 0.0]), 336.0, weights)
+    assert weights[:2].tolist() == [1 << 40, 777_472_127_994]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +201,20 @@ def test_a_full_session_is_the_median_of_all_its_samples() -> None:
     stream.roll(START + HOUR)
     assert stream.told() == (360.5, "week")
     assert stream.memory["baseline_refused"][0] == 0
+
+
+def test_a_session_never_outgrows_its_room() -> None:
+    stream = Stream()
+    # No configuration allows a grid so fine.
+    stream.settings["sample"] = SECOND
+    for second in range(1_000):
+        stream.take(START + second * SECOND, 5.0, 6.0)
+    assert (stream.memory["counts"][0, 0], stream.memory["baseline_refused"][0]) == (ROOM, 2 * (1_000 - ROOM))
+    assert (stream.told(), stream.told(SPREAD), stream.memory["visits"].max()) == (
+        (5.0, "session"),
+        (6.0, "session"),
+        -1,
+    )
 
 
 def test_what_the_present_hour_holds_does_not_move_its_baseline() -> None:
