@@ -189,10 +189,11 @@ def insert_sample(samples: NDArray[np.float32], count: int, value: float) -> Non
 @kernel
 def middle(samples: NDArray[np.float32], count: int) -> float:
     """Return the median of the first `count`, which ascend; of an even number the mean of the middle two."""
-    half = count // 2
+    # Not float(): compiled, that leaves a float32 one, and the mean would be rounded, or the sum infinite.
+    upper = np.float64(samples[count // 2])
     if count % 2 == 1:
-        return float(samples[half])
-    return (float(samples[half - 1]) + float(samples[half])) / 2.0
+        return upper
+    return (np.float64(samples[count // 2 - 1]) + upper) / 2.0
 
 
 @kernel

@@ -98,6 +98,9 @@ def test_a_weight_halves_with_every_half_life_exactly() -> None:
     assert weights.tolist() == [1 << 37, 1 << 38, 1 << 39, 1 << 40]
     weigh(np.array([0.0, 168.0, 1e6, 168.0]), 336.0, weights)
     assert weights.tolist() == [0, 0, 1 << 40, 0]
+    # 2^40 / sqrt 2 = 777472127993.88.
+    weigh(np.array([168.0, 0.0]), 336.0, weights)
+    assert weights[:2].tolist() == [1 << 40, 777_472_127_994]
 
 
 @pytest.mark.parametrize(
@@ -151,6 +154,13 @@ def test_without_a_past_the_present_session_stands_in() -> None:
     assert (stream.told(), stream.told(SPREAD)) == ((4.5, "week"), (1.0, "week"))
 
 
+def test_the_mean_of_two_samples_is_not_rounded_and_not_infinite() -> None:
+    stream = Stream(session=2)
+    for step, row in enumerate([(3e38, 405069.0), (3e38, 119219.40625)]):
+        stream.take(START + step * 5 * SECOND, *row)
+    assert (stream.told(), stream.told(SPREAD)) == ((float(np.float32(3e38)), "session"), (262144.203125, "session"))
+
+
 def test_a_session_with_too_few_samples_is_no_visit() -> None:
     stream = Stream(session=3)
     for step in range(2):
@@ -191,6 +201,20 @@ def test_a_full_session_is_the_median_of_all_its_samples() -> None:
     stream.roll(START + HOUR)
     assert stream.told() == (360.5, "week")
     assert stream.memory["baseline_refused"][0] == 0
+
+
+def test_a_session_never_outgrows_its_room() -> None:
+    stream = Stream()
+    # No configuration allows a grid so fine.
+    stream.settings["sample"] = SECOND
+    for second in range(1_000):
+        stream.take(START + second * SECOND, 5.0, 6.0)
+    assert (stream.memory["counts"][0, 0], stream.memory["baseline_refused"][0]) == (ROOM, 2 * (1_000 - ROOM))
+    assert (stream.told(), stream.told(SPREAD), stream.memory["visits"].max()) == (
+        (5.0, "session"),
+        (6.0, "session"),
+        -1,
+    )
 
 
 def test_what_the_present_hour_holds_does_not_move_its_baseline() -> None:
@@ -241,7 +265,7 @@ def test_a_session_that_a_quantity_missed_still_takes_its_slot() -> None:
 
 VALUES = st.one_of(
     st.none(),
-    st.sampled_from([0.0, 1.0, 2.0, float("nan"), float("inf"), -1.0, 1e39]),
+    st.sampled_from([0.0, 1.0, 2.0, 3e38, float("nan"), float("inf"), -1.0, 1e39]),
     st.floats(0.0, 1e6),
 )
 #: Hours since the session before, and what is sampled at tens of minutes of it.
