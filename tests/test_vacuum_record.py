@@ -77,19 +77,20 @@ def test_a_record_shows_the_state_its_inputs_and_what_brought_it_about() -> None
     valid(fields, why)
 
 
-def test_of_an_unknown_book_the_record_holds_states_and_cause_alone() -> None:
+@pytest.mark.parametrize("reason", list(Reason)[1:])
+def test_of_an_unknown_book_the_record_holds_states_and_cause_alone(reason: Reason) -> None:
     machine = brought("vacuum")
-    lose(machine.memory, int(Reason.DISCONNECTED), machine.now + 7)
+    lose(machine.memory, int(reason), machine.now + 7)
     # What the inputs were last is no measurement of now.
     fields, why = told(machine, row(dict.fromkeys(NAMES, 1.0)), FITTED)
     for side in SIDES:
-        assert (fields[f"{side}_state"], fields[f"{side}_cause"]) == ("unknown", "disconnected")
+        assert (fields[f"{side}_state"], fields[f"{side}_cause"]) == ("unknown", reason.name.lower())
         assert (fields[f"{side}_before"], fields[f"{side}_since"]) == ("vacuum", machine.now + 7)
         empty = [*MEASURED, *(f"entry_{name}" for name in MEASURED if name != "ratio_wide")]
         for name in (*empty, "probability", "raw_probability", "lift"):
             assert (fields[f"{side}_{name}"], why[f"{side}_{name}"]) == (None, "unknown_book"), name
     assert (fields["horizon"], fields["base_rate"], fields["events"]) == (30, 0.02, ENOUGH_EVENTS)
-    valid(fields, why, Reason.DISCONNECTED)
+    valid(fields, why, reason)
 
 
 def test_before_the_first_row_a_record_is_unsynced() -> None:
@@ -99,14 +100,29 @@ def test_before_the_first_row_a_record_is_unsynced() -> None:
     valid(fields, why, Reason.UNSYNCED)
 
 
-def test_a_side_without_a_baseline_is_unknown_in_a_known_book() -> None:
-    machine, inputs = brought("normal"), row({**CALM, "ratio": "no_baseline"}, CALM)
-    machine.see({**CALM, "ratio": "no_baseline"}, CALM)
-    fields, why = told(machine, inputs)
-    assert (fields["bid_state"], fields["bid_cause"], fields["ask_state"]) == ("unknown", "no_baseline", "normal")
-    assert (fields["bid_ratio"], why["bid_ratio"], fields["bid_refill"]) == (None, "no_baseline", 0.8)
-    assert (fields["bid_entry_ratio"], why["bid_entry_ratio"]) == (None, "no_baseline")
+@pytest.mark.parametrize("word", ["one_sided", "no_baseline"])
+def test_a_side_without_a_ratio_is_unknown_in_a_known_book(word: str) -> None:
+    machine, blind = Machine(), {**CALM, "ratio": word}
+    machine.see(blind, CALM)
+    fields, why = told(machine, row(blind, CALM))
+    assert (fields["bid_state"], fields["bid_cause"], fields["ask_state"]) == ("unknown", word, "normal")
+    assert (fields["bid_ratio"], why["bid_ratio"], fields["bid_refill"]) == (None, word, 0.8)
     valid(fields, why)
+
+
+def test_what_left_a_side_unknown_is_noted_too() -> None:
+    machine, blind = brought("normal"), {**CALM, "ratio": "no_baseline"}
+    machine.see(blind)
+    fields, why = told(machine, row(CALM))
+    assert (fields["bid_entry_ratio"], why["bid_entry_ratio"], fields["bid_entry_refill"]) == (None, "no_baseline", 0.8)
+
+
+def test_where_all_is_defined_nothing_is_withheld() -> None:
+    out = np.zeros(1, vacuum.layout().dtype)
+    vacuum.report(brought("thin").memory, model_of(FITTED), row(dict.fromkeys(NAMES, 1.0)), out)
+    assert out["undefined"] == 0
+    fields, why = vacuum.layout().values(out)
+    assert (why, None in fields.values()) == ({}, False)
 
 
 def test_a_probability_comes_with_its_base_rate_its_lift_and_its_events() -> None:
