@@ -68,6 +68,7 @@ RATIO: Final = 0
 REFILL: Final = 1
 WITHDRAWAL: Final = 2
 SPREAD: Final = 3
+NOTED: Final = 4
 
 MEMORY: Final = np.dtype(
     [
@@ -85,8 +86,8 @@ MEMORY: Final = np.dtype(
         #: Row time of the last evaluation.
         ("seen", "<i8"),
         #: Inputs of the transition, and why not.
-        ("entry", "<f8", (2, 4)),
-        ("entry_why", "<u1", (2, 4)),
+        ("entry", "<f8", (2, NOTED)),
+        ("entry_why", "<u1", (2, NOTED)),
     ],
     align=True,
 )
@@ -138,7 +139,7 @@ def lose(memory: Rows, reason: int, now: int) -> int:
             own["since"][side] = now
         if own["state"][side] != UNKNOWN:
             enter(memory, side, UNKNOWN, now)
-            for i in range(4):
+            for i in range(NOTED):
                 own["entry"][side, i], own["entry_why"][side, i] = 0.0, UNKNOWN_BOOK
             changed |= 1 << side
         own["cause"][side] = reason

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airpocket.config import load as load_config
-from airpocket.knowledge import KnowledgeFiles, load
+from airpocket.knowledge import KnowledgeFiles, load, write_model
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.knowledge import Bracket, Exposure, Knowledge
+from engine.knowledge import Bracket, Exposure, Knowledge, Model
+from engine.probability import MOST_KNOTS, ORDER
 
 LEVERED = """
 [[exposure]]
@@ -26,6 +29,17 @@ asset = "ETH"
 side = "long"
 quantity = 1e6
 as_of = 2026-02-01
+"""
+
+MODEL = """
+inputs = ["ratio", "spread"]
+weights = [1, 0.5]
+intercept = -1.5
+knots = [0.1, 0.5]
+values = [0.01, 0.2]
+horizon = 30
+base_rate = 0.02
+events = 60
 """
 
 
@@ -103,3 +117,118 @@ def test_what_is_known_is_part_of_the_configuration_and_of_its_digest(tmp_path: 
 def test_a_bad_setting_of_a_signal_names_its_table() -> None:
     with pytest.raises(BadConfig, match=r"\[engine.cascade\] step is -1.0"):
         load_config(None, {"AIRPOCKET__ENGINE__CASCADE__STEP": "-1"})
+
+
+def test_a_model_is_read(tmp_path: Path) -> None:
+    assert load(KnowledgeFiles(model=write(tmp_path, MODEL))).model == Model(
+        inputs=("ratio", "spread"),
+        weights=(1.0, 0.5),
+        intercept=-1.5,
+        knots=(0.1, 0.5),
+        values=(0.01, 0.2),
+        horizon=30,
+        base_rate=0.02,
+        events=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("events", "event", ["unknown key 'event'", "inputs, weights, intercept"]),
+        ("events = 60\n", "", ["lacks events"]),
+        ('["ratio", "spread"]', '"ratio"', ["inputs is 'ratio'", "a list"]),
+        ('["ratio", "spread"]', "[1, 2]", ["inputs[0] is 1", "text"]),
+        ('"spread"', '"depth"', ["'depth'", "allowed are ratio, ratio_wide"]),
+        ('"spread"', '"ratio"', ["inputs of the model are ('ratio', 'ratio')", "each once"]),
+        (
+            '["ratio", "spread"]\nweights = [1, 0.5]',
+            "[]\nweights = []",
+            ["inputs of the model are ()", "one name or more"],
+        ),
+        ("[1, 0.5]", "[1, true]", ["weights[1] is True", "a number"]),
+        ("[1, 0.5]", "[1]", ["2 inputs and 1 weights", "one for one"]),
+        ("[1, 0.5]", "[1, nan]", ["weights are (1.0, nan)", "finite"]),
+        ("[1, 0.5]", "[1, 1e101]", ["weights", "1e+100"]),
+        ("[1, 0.5]", f"[1, 1{'0' * 400}]", ["weights[1] is 1000", "a number"]),
+        ("-1.5", "inf", ["intercept is inf", "finite"]),
+        ("[0.1, 0.5]", "[0.5, 0.1]", ["knots are (0.5, 0.1)", "ascending"]),
+        ("[0.1, 0.5]", "[0.1]", ["1 knots and 2 values", "one for one"]),
+        ("[0.1, 0.5]\nvalues = [0.01, 0.2]", "[]\nvalues = []", ["knots are none"]),
+        ("[0.01, 0.2]", "[0.2, 0.01]", ["values are (0.2, 0.01)", "ascending"]),
+        ("[0.01, 0.2]", "[0.01, nan]", ["values are (0.01, nan)", "finite"]),
+        ("[0.01, 0.2]", "[0.01, 1.5]", ["values are (0.01, 1.5)", "from 0 to 1"]),
+        ("= 30", "= 0", ["horizon is 0", "from 1 to"]),
+        ("= 30", "= 30.5", ["horizon is 30.5", "a whole number"]),
+        ("= 60", "= -1", ["events is -1", "from 0 to"]),
+        ("= 60", f"= 1{'0' * 30}", ["events is 1000", "from 0 to"]),
+        ("0.02", "1", ["base_rate is 1.0", "between 0 and 1"]),
+        ("0.02", "'x'", ["base_rate is 'x'", "a number"]),
+    ],
+)
+def test_a_bad_model_is_refused_by_file_key_and_value(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    assert old in MODEL
+    name = write(tmp_path, MODEL.replace(old, new))
+    with pytest.raises(BadConfig) as met:
+        load(KnowledgeFiles(model=name))
+    assert all(word in str(met.value) for word in [name, *words]), str(met.value)
+
+
+numbers = st.floats(-1e100, 1e100)
+chances = st.lists(st.floats(0, 1), min_size=1, max_size=MOST_KNOTS).map(sorted)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    names=st.lists(st.sampled_from(ORDER), min_size=1, unique=True),
+    weights=st.lists(numbers, min_size=len(ORDER), max_size=len(ORDER)),
+    intercept=numbers,
+    knots=chances,
+    value=st.floats(0, 1),
+    base_rate=st.floats(0, 1, exclude_min=True, exclude_max=True),
+    counts=st.tuples(st.integers(1, 10**9), st.integers(0, 10**9)),
+    source=st.text(),
+)
+def test_a_model_that_is_written_reads_back_equal(
+    tmp_path_factory: pytest.TempPathFactory,
+    names: list[str],
+    weights: list[float],
+    intercept: float,
+    knots: list[float],
+    value: float,
+    base_rate: float,
+    counts: tuple[int, int],
+    source: str,
+) -> None:
+    model = Model(
+        inputs=tuple(names),
+        weights=tuple(weights[: len(names)]),
+        intercept=intercept,
+        knots=tuple(knots),
+        values=(value,) * len(knots),
+        horizon=counts[0],
+        base_rate=base_rate,
+        events=counts[1],
+        source=source,
+    )
+    file = tmp_path_factory.getbasetemp() / "model.toml"
+    file.write_text(write_model(model), encoding="utf-8", newline="")
+    again = load(KnowledgeFiles(model=str(file))).model
+    assert again == model
+    assert repr(again) == repr(model)
+
+
+def test_a_model_is_part_of_the_digest_and_its_absence_too(tmp_path: Path) -> None:
+    name, other = write(tmp_path, MODEL), write(tmp_path, MODEL.replace("-1.5", "-1.25"), "other.toml")
+    configs = [load_config(None, {"AIRPOCKET__KNOWLEDGE__MODEL": file}).engine for file in (name, other)]
+    assert configs[0].knowledge.model is not None
+    assert len({EngineConfig().digest(), *(config.digest() for config in configs)}) == 3
+
+
+def test_the_vacuum_is_set_by_file_and_environment(tmp_path: Path) -> None:
+    name = write(tmp_path, "[engine.vacuum]\nthin_ratio = 0.45\nthin_for = 1500\n")
+    config = load_config(name, {"AIRPOCKET__ENGINE__VACUUM__GAP": "750"}).engine
+    assert (config.vacuum.thin_ratio, config.vacuum.thin_for, config.vacuum.gap) == (0.45, 1_500, 750)
+    assert config.digest() != EngineConfig().digest()
+    with pytest.raises(BadConfig, match=r"\[engine.vacuum\] thin_for is -1"):
+        load_config(None, {"AIRPOCKET__ENGINE__VACUUM__THIN_FOR": "-1"})

@@ -68,9 +68,9 @@ def fill_state(memory: Rows, side: int, out: Rows) -> bool:
 
 
 @kernel
-def stood(value: float, why: int) -> float:
-    """Return a value where it is defined, else 0."""
-    return float(value) if why == 0 else 0.0
+def stood(value: float, stands: bool) -> float:
+    """Return a value that stands, else 0."""
+    return float(value) if stands else 0.0
 
 
 @kernel
@@ -82,11 +82,11 @@ def fill_inputs(inputs: Rows, side: int, lost: bool, out: Rows) -> None:
     refill_why = UNKNOWN_BOOK if lost else int(told["refill_why"][side])
     withdrawal_why = UNKNOWN_BOOK if lost else int(told["withdrawal_why"][side])
     spread_why = UNKNOWN_BOOK if lost else int(told["spread_why"][side])
-    ratio = stood(told["ratio"][side], ratio_why)
-    wide = stood(told["ratio_wide"][side], wide_why)
-    refill = stood(told["refill"][side], refill_why)
-    withdrawal = stood(told["withdrawal"][side], withdrawal_why)
-    spread = stood(told["spread"][side], spread_why)
+    ratio = stood(told["ratio"][side], ratio_why == 0)
+    wide = stood(told["ratio_wide"][side], wide_why == 0)
+    refill = stood(told["refill"][side], refill_why == 0)
+    withdrawal = stood(told["withdrawal"][side], withdrawal_why == 0)
+    spread = stood(told["spread"][side], spread_why == 0)
     if side == BID:
         row["bid_ratio"], row["bid_ratio_why"] = ratio, ratio_why
         row["bid_ratio_wide"], row["bid_ratio_wide_why"] = wide, wide_why
@@ -108,22 +108,22 @@ def fill_entry(memory: Rows, side: int, out: Rows) -> None:
     """Fill what a side's machine read when it came into its state."""
     entry, whys, row = memory[0]["entry"][side], memory[0]["entry_why"][side], out[0]
     if side == BID:
-        row["bid_entry_ratio"] = stood(entry[RATIO], int(whys[RATIO]))
+        row["bid_entry_ratio"] = stood(entry[RATIO], whys[RATIO] == 0)
         row["bid_entry_ratio_why"] = whys[RATIO]
-        row["bid_entry_refill"] = stood(entry[REFILL], int(whys[REFILL]))
+        row["bid_entry_refill"] = stood(entry[REFILL], whys[REFILL] == 0)
         row["bid_entry_refill_why"] = whys[REFILL]
-        row["bid_entry_withdrawal"] = stood(entry[WITHDRAWAL], int(whys[WITHDRAWAL]))
+        row["bid_entry_withdrawal"] = stood(entry[WITHDRAWAL], whys[WITHDRAWAL] == 0)
         row["bid_entry_withdrawal_why"] = whys[WITHDRAWAL]
-        row["bid_entry_spread"] = stood(entry[SPREAD], int(whys[SPREAD]))
+        row["bid_entry_spread"] = stood(entry[SPREAD], whys[SPREAD] == 0)
         row["bid_entry_spread_why"] = whys[SPREAD]
     else:
-        row["ask_entry_ratio"] = stood(entry[RATIO], int(whys[RATIO]))
+        row["ask_entry_ratio"] = stood(entry[RATIO], whys[RATIO] == 0)
         row["ask_entry_ratio_why"] = whys[RATIO]
-        row["ask_entry_refill"] = stood(entry[REFILL], int(whys[REFILL]))
+        row["ask_entry_refill"] = stood(entry[REFILL], whys[REFILL] == 0)
         row["ask_entry_refill_why"] = whys[REFILL]
-        row["ask_entry_withdrawal"] = stood(entry[WITHDRAWAL], int(whys[WITHDRAWAL]))
+        row["ask_entry_withdrawal"] = stood(entry[WITHDRAWAL], whys[WITHDRAWAL] == 0)
         row["ask_entry_withdrawal_why"] = whys[WITHDRAWAL]
-        row["ask_entry_spread"] = stood(entry[SPREAD], int(whys[SPREAD]))
+        row["ask_entry_spread"] = stood(entry[SPREAD], whys[SPREAD] == 0)
         row["ask_entry_spread_why"] = whys[SPREAD]
     for i in range(len(whys)):
         if whys[i] > 0:
@@ -136,7 +136,7 @@ def fill_chance(model: Rows, values: Floats, whys: Bytes, side: int, lost: bool,
     row = out[0]
     chance, raw, outcome = estimate(model, values, whys, side)
     why = NO_MODEL if outcome == UNCALIBRATED else UNKNOWN_BOOK if lost else MISSING_INPUT if outcome == MISSING else 0
-    chance, raw = stood(chance, why), stood(raw, why)
+    chance, raw = stood(chance, why == 0), stood(raw, why == 0)
     lift = chance / max(model[0]["base_rate"], LEAST_RATE)
     if side == BID:
         row["bid_probability"], row["bid_raw_probability"], row["bid_lift"] = chance, raw, lift
