@@ -4,8 +4,8 @@
     refill = sum of added / sum of (cancelled + executed), quote units, over the venues whose window is full
     withdrawal = sum of cancelled / sum of (depth before + added), likewise of the last cell
 
-A venue that is not known is missing from both sums, so its outage moves nothing. What has no sum (spread, gap, variance,
-trades, imbalance, phantom depth, branching; each relative to the venue's own past) is the median over the venues.
+A venue that is not known is missing from both sums, so its outage moves nothing. What has no sum (spread, gap,
+variance, trades, imbalance, phantom depth, branching; each relative to the venue's own past) is the venues' median.
 """
 
 from typing import Final
@@ -93,7 +93,14 @@ def fill_part(
 
 @kernel
 def combine(
-    values: Floats, whys: Bytes, parts: Rows, shock: Floats, shock_why: int, scratch: Floats, out: Floats, out_whys: Bytes
+    values: Floats,
+    whys: Bytes,
+    parts: Rows,
+    shock: Floats,
+    shock_why: int,
+    scratch: Floats,
+    out: Floats,
+    out_whys: Bytes,
 ) -> None:
     """Fill an asset's inputs (names x 2 sides) from those of its venues (venues x names x 2) and their PART rows.
 

@@ -1,8 +1,8 @@
 """An asset: its venues' tracks in; at lines of the flow's grid, the values of what is said of all of them out.
 
 A line is passed when the first row of any venue has a stamp at or beyond it, before that row is taken. Every book is
-then shown as of its last row so far, its flow as of its last closed cell. When the last known book is lost, that is told
-at once.
+then shown as of its last row so far, its flow as of its last closed cell. When the last known book is lost, that is
+told at once.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,7 +19,6 @@ from engine.fields import RECORD_VERSION, Signal
 from engine.inputs import INPUTS, NAMES
 from engine.probability import columns
 from engine.reference import references_of
-from engine.schema import Rows
 from engine.settings import ASSET_SIGNALS, Settings
 from engine.signals import depth_asset
 from engine.signals import vacuum as vacuum_row

@@ -14,7 +14,8 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.baseline import POCKET_BID as POCKET, QUANTITIES, SOURCES, SPREAD, TRADES, VARIANCE, baseline_of
+from engine.baseline import POCKET_BID as POCKET
+from engine.baseline import QUANTITIES, SOURCES, SPREAD, TRADES, VARIANCE, baseline_of
 from engine.fields import Field, Why
 from engine.imbalance import base_per_size
 from engine.kernel import kernel
@@ -68,7 +69,9 @@ def measure_present(
             why = THIRD_CURRENCY if unit[0]["contract"] == QUANTO else 0 if both or best == 0 else ONE_SIDED
             own["values"][2 * n + side] = depth * base if why == 0 else 0.0
             own["whys"][2 * n + side] = why
-    own["values"][SPREAD] = 2.0 * BPS * (ladder["ask"] - ladder["bid"]) / (ladder["ask"] + ladder["bid"]) if both else 0.0
+    own["values"][SPREAD] = (
+        2.0 * BPS * (ladder["ask"] - ladder["bid"]) / (ladder["ask"] + ladder["bid"]) if both else 0.0
+    )
     own["whys"][SPREAD] = 0 if both else ONE_SIDED
     for side in (BID, ASK):
         own["values"][POCKET + side], own["whys"][POCKET + side] = pockets[side], pocket_whys[side]

@@ -36,7 +36,9 @@ MARKET_HEADERS: Final = {
 def all_signals() -> list[Signal]:
     """Find every signal, of instruments before those of assets: the folder is the registry."""
     modules = (importlib.import_module(f"{signals.__name__}.{m.name}") for m in pkgutil.iter_modules(signals.__path__))
-    return sorted((module.SIGNAL for module in modules), key=lambda signal: (str(signal.name), signal.scope != "instrument"))
+    return sorted(
+        (module.SIGNAL for module in modules), key=lambda signal: (str(signal.name), signal.scope != "instrument")
+    )
 
 
 def record_schema(signal: Signal) -> dict[str, Any]:

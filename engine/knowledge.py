@@ -77,7 +77,9 @@ class ReferenceLevel:
 
     def __post_init__(self) -> None:
         if not (isfinite(self.depth) and self.depth > 0):
-            raise BadConfig(f"depth of {self.asset} within {self.band} bps is {self.depth}, allowed are numbers above 0")
+            raise BadConfig(
+                f"depth of {self.asset} within {self.band} bps is {self.depth}, allowed are numbers above 0"
+            )
         if not 0 <= self.share <= 10:
             raise BadConfig(f"share of {self.asset} within {self.band} bps is {self.share}, allowed are 0 to 10")
         if self.instrument and ":" not in self.instrument:

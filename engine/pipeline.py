@@ -4,7 +4,7 @@ Each message is taken in five steps. (1) If row time has reached what any instru
 that stays crossed), that instrument speaks. (2) If the message's own stamp lies beyond a line of the cadence's grid, or
 ends the book's credit, records are written *before* the message is applied: they show the book as of the last message
 at or before the line, and carry the stamp of the row that crossed it. (3) If it is the first of any instrument beyond a
-line, the asset as a whole speaks. (4) The message is applied. (5) If that changed the state, records are written at once.
+line, the asset as a whole speaks. (4) The message is applied. (5) If that changed the state, records are written.
 
 `time` is the instrument's row time, `received`, `exchanged`, `last` and `epoch` are those of the book message whose
 book is shown. Nothing here reads a clock, an environment or an offset; the offset goes into a header only.

@@ -225,18 +225,36 @@ class Track:
         """Measure a known book and its flow, and set them against their past."""
         assert self.book is not None
         known, own = self.settings, self.own[0]
-        memory, *ladder = self.book.ladder()
-        places = known.baseline["places"][0, : len(known.baseline_bands)]
-        pockets = own["pocket"], own["pocket_why"]
+        memory, sizes, occupied, far = self.book.ladder()
         measure_present(
-            memory, self.book.bands, *ladder, places, self.flow, known.flow, self.unit, *pockets, self.present
+            memory,
+            self.book.bands,
+            sizes,
+            occupied,
+            far,
+            known.baseline["places"][0, : len(known.baseline_bands)],
+            self.flow,
+            known.flow,
+            self.unit,
+            own["pocket"],
+            own["pocket_why"],
+            self.present,
         )
         mid = float(self.mid) if self.usable else 0.0
         at, asked = known.shock_at, own["cascade"] > 0 and mid > 0.0
         shock = own["told"][:, at] * mid
         why = 0 if asked and at >= 0 else int(Why.TOO_EARLY)
         relate(
-            self.baseline, self.present, known.narrow, known.wide, self.flow, known.flow, self.unit, shock, why, self.inputs
+            self.baseline,
+            self.present,
+            known.narrow,
+            known.wide,
+            self.flow,
+            known.flow,
+            self.unit,
+            shock,
+            why,
+            self.inputs,
         )
 
     def _move_vacuum(self, now: int) -> bool:

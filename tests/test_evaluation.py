@@ -242,8 +242,8 @@ def test_an_alarm_at_the_bound_catches() -> None:
     for alarm, lead in ((940, 60), (1_000, 0), (1_030, -30)):
         found = score(seconds(alarm), seconds(1_000), DAY, 60 * SECOND, 30 * SECOND)
         assert (found.leads, found.false) == (tuple(seconds(lead).tolist()), 0)
-    for alarm in (939.999, 1_030.001):
-        assert score(seconds(alarm), seconds(1_000), DAY, 60 * SECOND, 30 * SECOND).false == 1
+    for missed in (939.999, 1_030.001):
+        assert score(seconds(missed), seconds(1_000), DAY, 60 * SECOND, 30 * SECOND).false == 1
 
 
 def test_without_events_nothing_was_missed() -> None:

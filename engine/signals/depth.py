@@ -42,7 +42,11 @@ SLOPE_GRID: Final = 1e12
 
 def layout(config: EngineConfig) -> Layout:
     """Give the DEPTH row's layout for a number of bands and notionals."""
-    sizes = {"bands": len(config.bands), "notionals": len(config.notionals), "baseline_bands": len(config.baseline.bands)}
+    sizes = {
+        "bands": len(config.bands),
+        "notionals": len(config.notionals),
+        "baseline_bands": len(config.baseline.bands),
+    }
     return Layout(SIGNAL.fields, sizes)
 
 

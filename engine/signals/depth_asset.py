@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.baseline import SOURCES, baseline_of
+from engine.baseline import baseline_of
 from engine.book import Book
 from engine.comparison import FIELDS as COMPARED
 from engine.comparison import NO_BASELINE, NO_REFERENCE
