@@ -188,7 +188,7 @@ def path_of(signal: Signal) -> str:
 
 
 def _latest(found: Sequence[Signal]) -> dict[str, Any]:
-    names = "|".join(signal.name for signal in found)
+    names = "|".join(dict.fromkeys(signal.name for signal in found))
     key = {
         "type": "string",
         "pattern": rf"^({names})\|.+$",

@@ -9,6 +9,7 @@ from engine.fields import Signal
 from engine.imbalance import LEVELS
 from engine.resilience import ZONE_BPS
 from engine.signals import cascade, depth, flow, health
+from engine.tail import settings_of
 
 #: Bits beside those of `engine.signals.health`.
 CASCADE: Final = 16
@@ -37,6 +38,7 @@ class Settings:
         self.bands = np.array(config.bands, np.int64)
         self.notionals = np.array(config.notionals, np.float64)
         self.flow = flow.settings_of(config)
+        self.tail = settings_of(config.cascade.horizon, samples=config.cascade.samples)
         self.cascade_cadence = config.cascade.cadence * 1_000_000
         self.layouts = {
             "depth": depth.layout(config),
@@ -56,8 +58,10 @@ class Settings:
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }
-        #: Whose book, after how many messages, and which version of its map the cascade's row shows.
-        self.cascade_of: tuple[str, int, int] = ("", 0, 0)
+        #: Whose book, after how many messages, which version of its map and which cell of its flow the cascade's row
+        #: shows, and what of the book it looked at.
+        self.cascade_of: tuple[str, int, int, int] = ("", 0, 0, 0)
+        self.cascade_seen: cascade.Seen | None = None
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown: dict[str, dict[str, Any]] = {
             signal.name: {field.name: axes.get(field.name) for field in signal.fields}
