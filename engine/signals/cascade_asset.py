@@ -128,7 +128,7 @@ class AssetCascade:
         tail.take_trades(self.tail, self.settings, trades, unit, now)
 
     def close(self, now: int, mid: float) -> None:
-        """Take `reference` as it was before a line of the grid, 0 where no book is known; before the row at the line."""
+        """Take `reference` as it was before a line of the grid, 0 where no book is known, and before the row there."""
         tail.close_tail(self.tail, self.settings, now, mid)
 
     def lose(self) -> None:
