@@ -1,31 +1,33 @@
 """What if: the books of an asset as they are (or were) in; where a sale would end, and what it would set off, out.
 
-The venues' books are laid upon one another: each one's prices are scaled so that its mid stands at the reference, the
-median of the mids of the books that are known, and then summed by price. Against them stand the known exposures of the
-asset. Shares of makers are computed for the whole: as if all venues' makers left alike.
+The venues' books are laid upon one another, all of each (`engine.signals.cascade_asset`). Against them stand the known
+exposures of the asset and what each venue's liquidation map estimates. Shares of makers are computed for the whole: as
+if all venues' makers left alike.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any, Final, Literal
 
 import numpy as np
 
 from airpocket.player import Player, moment
 from airpocket.recovery import recover
+from engine.books import BPS, FALL, SQUEEZE, Ladder, answers
 from engine.broker import BrokerConfig
-from engine.cascade import END, curve, merge, seen_by_mark, sweep_floored
+from engine.cascade import END, Floats, curve, sweep_floored
 from engine.config import EngineConfig
 from engine.errors import BadConfig
+from engine.liquidation_exposures import listed
 from engine.pipeline import Pipeline
-from engine.signals.cascade import FALL, SQUEEZE, Ladder, Triggers, answers, exposed, ladder
+from engine.risk import assume, rules_of
+from engine.signals.cascade_asset import Part, Whole, lay_upon
 from engine.topics import MARKET, partition_of
 from engine.track import REASONS, Track
+from engine.triggers import NOTHING, SOURCES, Triggers, coverage_of, forced, source_of
 from engine.trust import OK
 from ingest.topic import TopicSource
 
-BPS: Final = 10_000.0
 #: Where the book ends before the answer.
 BEYOND: Final = "beyond the book"
 
@@ -60,7 +62,15 @@ class Answer:
     forced: float
     unsold: float
     amplification: float
+    #: Known exposures that are triggered, and how many triggers of the estimated maps, forcing how much.
     fired: tuple[Fired, ...]
+    fired_estimated: int
+    forced_estimated: float
+    #: Where triggers come from, and which share of open interest the estimated maps hold.
+    map_source: str
+    map_coverage: float
+    #: Known holders without leverage, who are never forced.
+    holders: tuple[str, ...]
     #: Per level asked for: largest sale that does not trade beyond it (quote units), share of makers that may leave.
     levels: tuple[Mapping[str, float | None], ...]
     venues: tuple[str, ...]
@@ -109,23 +119,17 @@ def ask(
     if not good:
         raise BadConfig(f"no book of {pipeline.asset} is known: {without}")
     sign = FALL if side == "sell" else SQUEEZE
-    mids = {key: mid_of(track) for key, track in good.items()}
-    reference = float(median(mids.values()))
-    book = summed([side_of(track, sign, reference / mids[key]) for key, track in good.items()])
-    forced = exposed(config, pipeline.asset, sign)
-    seen = np.zeros(len(forced.marks))
-    seen_by_mark(forced.marks, sign * reference, config.cascade.pass_through, seen)
-    end = np.zeros(1, END)
-    quantity = notional / reference
-    walk = (book.prices, book.sizes, seen, forced.amounts, forced.floors, quantity, np.zeros(len(seen)), end)
-    sweep_floored(*walk)
-    alone = np.zeros(1, END)
-    none = np.zeros(0)
-    sweep_floored(book.prices, book.sizes, none, none, none, quantity, none, alone)
-    names = [e for e in config.knowledge.exposures if e.asset == pipeline.asset and e.trigger is not None]
-    names = sorted((e for e in names if (e.side == "long") == (sign == FALL)), key=lambda e: -sign * (e.trigger or 0))
-    met = end[0]
+    whole = lay_upon(config, pipeline.asset, [part_of(track) for track in good.values()], everything=True)
+    without |= dict.fromkeys(whole.left_out, "mid more than 20 % off the others'")
+    mid, maps = whole.seen.mid, whole.seen.maps
+    reference = mid[0] / mid[1]
+    book, quantity = whole.seen.sides[0 if sign == FALL else 1], notional / reference
+    both = forced(maps, FALL), forced(maps, SQUEEZE)
+    held = held_of(config, sign * reference, both[0 if sign == FALL else 1])
+    alone = sweep(book, NOTHING, quantity)
+    met = sweep(book, held, quantity)
     price = None if met["exhausted"] else sign * float(met["price"])
+    fired = fired_of(config, pipeline.asset, whole, sign, book, met)
     return Answer(
         asset=pipeline.asset,
         side=side,
@@ -135,38 +139,101 @@ def ask(
         reference=reference,
         price=price,
         move_bps=None if price is None else BPS * (price - reference) / reference,
-        price_alone=None if alone[0]["exhausted"] else sign * float(alone[0]["price"]),
+        price_alone=None if alone["exhausted"] else sign * float(alone["price"]),
         traded=float(met["sold"]),
         forced=float(met["forced"]),
         unsold=float(met["unsold"]),
         amplification=(quantity + float(met["forced"])) / quantity,
-        fired=tuple(
-            Fired(name=e.name, quantity=e.quantity, trigger=e.trigger or 0.0, as_of=e.as_of)
-            for e in names[: int(met["fired"])]
-        ),
-        levels=tuple(level(book, seen, forced, sign, quantity, reference, each) for each in levels),
-        venues=tuple(good),
+        fired=fired,
+        fired_estimated=int(met["fired"]) - len(fired),
+        forced_estimated=max(float(met["forced"]) - share_of(config) * sum(each.quantity for each in fired), 0.0),
+        map_source=SOURCES[source_of(maps, both)],
+        map_coverage=coverage_of(maps, whole.mids),
+        holders=listed(config, pipeline.asset),
+        levels=tuple(level(book, held, sign, quantity, reference, each) for each in levels),
+        venues=whole.venues,
         without=without,
-        assumptions=(
-            f"triggers: {len(forced.marks)} known exposures, no estimated map; mark passes on "
-            f"{config.cascade.pass_through:g} of a move; books as shown, nothing refills, nobody else sells"
-        ),
+        assumptions=assumptions(config, whole),
+    )
+
+
+def part_of(track: Track) -> Part:
+    """Give a track whose book answers as a part of its asset."""
+    assert track.book is not None
+    return Part(
+        key=track.key,
+        book=track.book,
+        unit=track.unit,
+        map=track.map,
+        assumed=track.assumed,
+        flow=track.flow,
+        flow_settings=track.settings.flow,
+    )
+
+
+def share_of(config: EngineConfig) -> float:
+    """Return which share of a forced trade is made within the cascade."""
+    asked = config.cascade
+    return 1.0 if asked.duration > asked.cooldown else asked.slice
+
+
+def held_of(config: EngineConfig, start: float, found: Triggers) -> Triggers:
+    """Give triggers as the mark and the slices let them be felt."""
+    marks, amounts = np.zeros(len(found.marks)), np.zeros(len(found.marks))
+    assume(rules_of(config.cascade), start, found.marks, found.amounts, marks, amounts)
+    return Triggers(marks=marks, amounts=amounts, floors=found.floors)
+
+
+def sweep(book: Ladder, held: Triggers, quantity: float) -> Any:
+    """Say where a sale ends: an END row."""
+    end = np.zeros(1, END)
+    left: Floats = np.zeros(len(held.marks))
+    sweep_floored(book.prices, book.sizes, held.marks, held.amounts, held.floors, quantity, left, end)
+    return end[0]
+
+
+def fired_of(config: EngineConfig, asset: str, whole: Whole, sign: float, book: Ladder, met: Any) -> tuple[Fired, ...]:
+    """Name the known exposures that the last level traded at fires, in the order in which they are hit."""
+    if met["level"] < 0:
+        return ()
+    maps, (over, under) = whole.seen.maps, whole.seen.mid
+    levered = [each for each in config.knowledge.exposures if each.asset == asset and each.trigger is not None]
+    found = []
+    for each, row, gone in zip(levered, maps.exposures, maps.gone, strict=False):
+        mark = np.array([sign * row["trigger"]])
+        at = held_of(config, sign * over / under, Triggers(marks=mark, amounts=np.ones(1), floors=np.zeros(1))).marks[0]
+        if not gone and row["side"] == sign and at >= book.prices[met["level"]]:
+            known = Fired(name=each.name, quantity=each.quantity, trigger=float(row["trigger"]), as_of=each.as_of)
+            found.append((-sign * float(row["trigger"]), known))
+    return tuple(known for _, known in sorted(found, key=lambda pair: pair[0]))
+
+
+def assumptions(config: EngineConfig, whole: Whole) -> str:
+    """Word what the answer takes for granted."""
+    asked, maps = config.cascade, whole.seen.maps
+    covered = f"estimated maps that hold {coverage_of(maps, whole.mids):.1%} of open interest"
+    estimated = covered if maps.estimated else "no estimated map"
+    refills = f"refilling for {asked.duration / 1_000:g} s" if asked.duration else "nothing refills"
+    slices = "" if share_of(config) == 1.0 else f"; {share_of(config):.0%} of what is forced is sold at once"
+    return (
+        f"triggers: {maps.standing} known exposures, {estimated}; mark passes on "
+        f"{asked.pass_through:g} of a move{slices}; books as shown, {refills}, nobody else sells"
     )
 
 
 def level(
-    book: Ladder, seen: Any, forced: Triggers, sign: float, quantity: float, reference: float, price: float
+    book: Ladder, held: Triggers, sign: float, quantity: float, reference: float, price: float
 ) -> dict[str, float | None]:
     """Say what it takes to trade beyond a price, and what share of makers may leave before the sale does."""
     if sign * (price - reference) >= 0:
         raise BadConfig(f"level is {price}, allowed are prices {'below' if sign == FALL else 'above'} {reference:g}")
     found = np.zeros((5, 1))
-    curve(book.prices, book.sizes, seen, forced.amounts, quantity, np.array([sign * price]), found)
-    held = float(found[3, 0])
+    curve(book.prices, book.sizes, held.marks, held.amounts, quantity, np.array([sign * price]), found)
+    stays = float(found[3, 0])
     return {
         "price": price,
         "critical_quote": float(found[2, 0]) * reference,
-        "may_leave": max(0.0, 1.0 - held) if found[0, 0] > 0 else None,
+        "may_leave": max(0.0, 1.0 - stays) if found[0, 0] > 0 else None,
         "complete": float(found[4, 0] == 0),
     }
 
@@ -174,28 +241,6 @@ def level(
 def usable(track: Track) -> bool:
     """Say whether a book can be asked now."""
     return track.reason == OK and answers(track.book, track.unit)
-
-
-def mid_of(track: Track) -> float:
-    """Return a known book's mid, price units."""
-    assert track.book is not None
-    bid, _, ask_price, _ = track.book.best
-    return (bid + ask_price) / (2.0 * float(track.unit["price"][0]))
-
-
-def side_of(track: Track, sign: float, factor: float) -> Ladder:
-    """Lay one venue's side, all of it, aligned to the reference."""
-    assert track.book is not None
-    return ladder(track.book.levels()[0 if sign == FALL else 1], track.unit, sign * factor)
-
-
-def summed(sides: Sequence[Ladder]) -> Ladder:
-    """Sum sides by price."""
-    starts = np.cumsum([0, *(len(side.prices) for side in sides)]).astype(np.int64)
-    prices, sizes = np.zeros(int(starts[-1])), np.zeros(int(starts[-1]))
-    whole = (np.concatenate([s.prices for s in sides]), np.concatenate([s.sizes for s in sides]))
-    count = merge(*whole, starts, prices, sizes)
-    return Ladder(prices=prices[:count], sizes=sizes[:count])
 
 
 def lines(answer: Answer) -> str:
@@ -215,6 +260,11 @@ def lines(answer: Answer) -> str:
     told += [
         f"  triggers {each.name}: {each.quantity:,.2f} {asset} at {each.trigger:,.2f}" for each in answer.fired
     ] or ["  triggers none of the known exposures"]
+    if answer.map_source in ("estimated", "both"):
+        told.append(
+            f"  triggers {answer.fired_estimated} of the estimated map: {answer.forced_estimated:,.2f} {asset} "
+            f"(it holds {answer.map_coverage:.1%} of open interest)"
+        )
     for each in answer.levels:
         share = "no bid is known" if each["may_leave"] is None else f"{each['may_leave']:.1%} of makers may leave"
         bound = "" if each["complete"] else " (the book shown ends before: a lower bound)"

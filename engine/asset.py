@@ -20,7 +20,7 @@ from engine.inputs import INPUTS, NAMES
 from engine.probability import columns
 from engine.reference import references_of
 from engine.settings import ASSET_SIGNALS, Settings
-from engine.signals import depth_asset
+from engine.signals import cascade_asset, depth_asset
 from engine.signals import vacuum as vacuum_row
 from engine.track import REASONS, Track
 from engine.trust import OK, Reason
@@ -34,11 +34,14 @@ OWN: Final = np.dtype(
         #: Row time of each signal's last record, and of its last twin for late joiners.
         ("told", "<i8", (len(ASSET_SIGNALS),)),
         ("latest", "<i8", (len(ASSET_SIGNALS),)),
+        #: Critical shocks of a fall and a squeeze of 1 % in the last cascade record, quote units, -1 before it.
+        ("shock", "<f8", (2,)),
     ],
     align=True,
 )
-#: Memories that a state holds, in this order.
-PARTS: Final = ("own", "vacuum", "inputs")
+#: Memories that a state holds, in this order; behind them those of the cascade.
+OWNED: Final = ("own", "vacuum", "inputs")
+PARTS: Final = (*OWNED, *cascade_asset.PARTS)
 #: Why a known book is left out.
 FOREIGN: Final = "foreign"
 
@@ -49,14 +52,15 @@ Told = tuple[Signal, bytes, bool]
 class Asset:
     """What is remembered of an asset across venues."""
 
-    __slots__ = ("due", "inputs", "name", "own", "references", "settings", "vacuum")
+    __slots__ = ("cascade", "due", "inputs", "name", "own", "references", "settings", "vacuum")
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.settings = settings
         self.own = np.zeros(1, OWN)
-        self.own["reason"] = int(Reason.UNSYNCED)
+        self.own["reason"], self.own["shock"] = int(Reason.UNSYNCED), -1.0
         self.vacuum = vacuum.memory_of()
+        self.cascade = cascade_asset.AssetCascade(settings.config, name)
         self.inputs = np.zeros(1, INPUTS)
         self.references = references_of(settings.config, name)
         #: Row time of the next line.
@@ -82,6 +86,7 @@ class Asset:
         reason = OK if good else reason_of(tracks.values())
         change = reason != own["reason"]
         own["reason"] = reason
+        self.cascade.close(now, float(middle))
         moved = self._move(good, reason, now)
         out = []
         for index, (signal, cadence) in enumerate(ASSET_SIGNALS):
@@ -117,7 +122,8 @@ class Asset:
                 scratch,
                 parts[i : i + 1],
             )
-        shock, why = np.zeros(2), across.TOO_EARLY
+        shock = self.own["shock"][0]
+        why = 0 if shock.min() >= 0.0 else across.TOO_EARLY
         across.combine(values, whys, parts, shock, why, np.zeros(count), *columns(self.inputs))
         return vacuum.advance(self.vacuum, known.vacuum, self.inputs, now)
 
@@ -131,12 +137,13 @@ class Asset:
         if signal.name == vacuum_row.SIGNAL.name:
             vacuum_row.report(self.vacuum, known.model, self.inputs, row)
             return self._encode(signal, now, *layout.values(row))
-        parts = [
-            depth_asset.Part(key=key, book=track.book, unit=track.unit, baseline=track.baseline, present=track.present)
-            for key, track in good.items()
-            if track.book is not None
-        ]
-        by_venue = depth_asset.measure_across(known.config, parts, middle, self.references, row)
+        by_venue: dict[str, Any] = {"venues": list(good)}
+        if signal.name == cascade_asset.SIGNAL.name:
+            self.cascade.measure(cascade_parts(good, known), now, row)
+            for side, way in enumerate(("fall_critical_quote", "squeeze_critical_quote")):
+                self.own["shock"][0, side] = row[way][0, known.shock_at] if known.shock_at >= 0 else -1.0
+        else:
+            by_venue = depth_asset.measure_across(known.config, depth_parts(good), middle, self.references, row)
         left_out = {"excluded": list(without), "excluded_why": list(without.values())}
         fields, why = layout.values(row)
         return self._encode(signal, now, {**fields, **by_venue, **left_out}, why)
@@ -156,20 +163,47 @@ class Asset:
 
     def dump(self) -> list[bytes]:
         """Write everything that is remembered, as parts of a state."""
-        return [getattr(self, name).tobytes() for name in PARTS]
+        return [*(getattr(self, name).tobytes() for name in OWNED), *self.cascade.dump()]
 
     @classmethod
     def load(cls, parts: list[bytes], name: str, settings: Settings) -> "Asset":
         """Read what `dump` wrote. Raises BadRecord where a part has another size than ours."""
         asset = cls(name, settings)
-        for part, memory in zip(PARTS, parts, strict=True):
+        for part, memory in zip(OWNED, parts, strict=False):
             dtype = getattr(asset, part).dtype
             if len(memory) != dtype.itemsize:
                 raise BadRecord(f"{part} of {name} has {len(memory)} bytes in the state, here {dtype.itemsize}")
             setattr(asset, part, np.frombuffer(memory, dtype).copy())
+        asset.cascade.load(parts[len(OWNED) :])
         if asset.own["cell"][0]:
             asset.due = (int(asset.own["cell"][0]) + 1) * settings.cell
         return asset
+
+
+def depth_parts(good: Mapping[str, Track]) -> list[depth_asset.Part]:
+    """Give what the depth of an asset is made of."""
+    return [
+        depth_asset.Part(key=key, book=track.book, unit=track.unit, baseline=track.baseline, present=track.present)
+        for key, track in good.items()
+        if track.book is not None
+    ]
+
+
+def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_asset.Part]:
+    """Give what the cascade of an asset is made of."""
+    return [
+        cascade_asset.Part(
+            key=key,
+            book=track.book,
+            unit=track.unit,
+            map=track.map,
+            assumed=track.assumed,
+            flow=track.flow,
+            flow_settings=known.flow,
+        )
+        for key, track in good.items()
+        if track.book is not None
+    ]
 
 
 def gathered(tracks: Mapping[str, Track]) -> tuple[dict[str, Track], Fraction, dict[str, str]]:

@@ -9,7 +9,7 @@ from engine.errors import BadConfig
 from engine.knowledge import Knowledge
 
 #: Changes whenever the same rows could give other signal bytes.
-ENGINE_VERSION: Final = "2"
+ENGINE_VERSION: Final = "3"
 #: Moves that a track can compare with those it told last.
 MOST_DROPS: Final = 16
 #: Bands that a baseline can hold, and the visits that it keeps of each hour of the week.
@@ -159,13 +159,24 @@ class CascadeConfig:
     withdrawal: int = 10_000_000
     #: Share of a price move that the mark price has passed on by the time triggers are tested, 0 to 1.
     pass_through: float = 1.0
+    #: Share of a forced trade that is made at once; the rest after `cooldown`, ms, if the cascade lasts longer.
+    slice: float = 1.0
+    cooldown: int = 30_000
+    #: How long a cascade is assumed to last, ms: so long makers put back what they do near the mid; 0: nothing refills.
+    duration: int = 0
+    #: Horizon of the probability that more than a critical shock is sold (bought), seconds.
+    horizon: int = 60
+    #: Past horizons that this probability needs.
+    samples: int = 200
+    #: It is computed anew at most this often, ms of row time.
+    risk_cadence: int = 10_000
     #: A record at least this often in row time, ms; 0 is one at every book message that can change it.
     cadence: int = 1_000
     #: A record at once where a critical shock moved by more than this share since the last one.
     step: float = 0.2
 
     def __post_init__(self) -> None:
-        above_zero(self, ("withdrawal", "step"))
+        above_zero(self, ("withdrawal", "step", "horizon", "samples", "risk_cadence"))
         ascending("drops", self.drops, 1, 9_999)
         if len(self.drops) > MOST_DROPS:
             raise BadConfig(f"drops are {len(self.drops)}, allowed are {MOST_DROPS}")
@@ -174,8 +185,11 @@ class CascadeConfig:
             raise BadConfig(f"withdrawal is {self.withdrawal}, allowed is one of the shocks {self.shocks}")
         if not 0 <= self.pass_through <= 1:
             raise BadConfig(f"pass_through is {self.pass_through}, allowed are shares from 0 to 1")
-        if self.cadence < 0:
-            raise BadConfig(f"cadence is {self.cadence}, allowed are milliseconds from 0")
+        if not 0 < self.slice <= 1:
+            raise BadConfig(f"slice is {self.slice}, allowed are shares above 0 to 1")
+        for name in ("cadence", "cooldown", "duration"):
+            if getattr(self, name) < 0:
+                raise BadConfig(f"{name} is {getattr(self, name)}, allowed are milliseconds from 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from engine.settings import SIGNALS, Settings
 from engine.signals.health import CHANGE
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_LATEST
 from engine.track import PARTS, Track, parse_instrument
-from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW
+from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW, OK
 
 #: Later than any row.
 NEVER: Final = 1 << 62
@@ -88,6 +88,8 @@ class Pipeline:
                 taken[kind] += counts[i]
                 if not messages["flags"][i] & HISTORY:
                     track.hear(kind, rows, received[i])
+                    if kind == TRADE and track.usable:
+                        self._across.cascade.hear(rows, track.unit, self._clock)
             due = track.settle(messages, i, action, levels, at if kind == TOUCH else 0)
             self._alarm = min(self._alarm, track.alarm)
             if due:
@@ -120,6 +122,8 @@ class Pipeline:
                 continue
             self._write(signal, track.key, time, value, track.late(index, time, due & CHANGE > 0), offset, out)
         if due & CHANGE:
+            if track.reason != OK:
+                self._across.cascade.lose()
             self._speak_across(self._across.lose(self._tracks, self._clock), offset, out)
 
     def _speak_across(self, told: Sequence[Told], offset: int, out: list[Record]) -> None:

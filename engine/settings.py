@@ -11,8 +11,9 @@ from engine.fields import Signal
 from engine.imbalance import LEVELS
 from engine.probability import model_of
 from engine.resilience import ZONE_BPS
-from engine.signals import cascade, depth, depth_asset, flow, health, vacuum_asset
+from engine.signals import cascade, cascade_asset, depth, depth_asset, flow, health, vacuum_asset
 from engine.signals import vacuum as vacuum_row
+from engine.tail import settings_of
 
 #: Bits beside those of `engine.signals.health`.
 CASCADE: Final = 16
@@ -33,6 +34,8 @@ CHANGED: Final = CASCADE | FLOW | VACUUM
 ASSET_SIGNALS: Final[tuple[tuple[Signal, Callable[[EngineConfig], int]], ...]] = (
     (depth_asset.SIGNAL, lambda config: config.asset.cadence),
     (vacuum_asset.SIGNAL, lambda config: config.vacuum.cadence),
+    # Not at every book message where an instrument's is: the grid of an asset has no finer lines.
+    (cascade_asset.SIGNAL, lambda config: config.cascade.cadence or config.flow.cell),
 )
 #: Move whose critical shock is an input of the vacuum, and band of its wider depth ratio, bps.
 SHOCK: Final = 100
@@ -60,6 +63,7 @@ class Settings:
         self.narrow = config.baseline.bands.index(config.vacuum.band)
         self.wide = nearest(config.baseline.bands, WIDE)
         self.shock_at = config.cascade.drops.index(SHOCK) if SHOCK in config.cascade.drops else -1
+        self.tail = settings_of(config.cascade.horizon, samples=config.cascade.samples)
         self.cascade_cadence = config.cascade.cadence * 1_000_000
         self.layouts = {
             "depth": depth.layout(config),
@@ -68,7 +72,11 @@ class Settings:
             "cascade": cascade.layout(config),
             "vacuum": vacuum_row.layout(),
         }
-        self.asset_layouts = {"depth": depth_asset.layout(config), "vacuum": vacuum_row.layout()}
+        self.asset_layouts = {
+            "depth": depth_asset.layout(config),
+            "vacuum": vacuum_row.layout(),
+            "cascade": cascade_asset.layout(config),
+        }
         #: One row of each, filled anew for every record.
         self.rows = {name: np.zeros(1, layout.dtype) for name, layout in self.layouts.items()}
         self.asset_rows = {name: np.zeros(1, layout.dtype) for name, layout in self.asset_layouts.items()}
@@ -85,8 +93,10 @@ class Settings:
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }
-        #: Whose book, after how many messages, and which version of its map the cascade's row shows.
-        self.cascade_of: tuple[str, int, int] = ("", 0, 0)
+        #: Whose book, after how many messages, which version of its map and which cell of its flow the cascade's row
+        #: shows, and what of the book it looked at.
+        self.cascade_of: tuple[str, int, int, int] = ("", 0, 0, 0)
+        self.cascade_seen: cascade.Seen | None = None
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown = {signal.name: emptied(signal, axes) for signal, _ in SIGNALS if signal.needs_book}
         self.asset_unknown = {signal.name: emptied(signal, axes) for signal, _ in ASSET_SIGNALS if signal.needs_book}

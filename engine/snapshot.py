@@ -14,7 +14,7 @@ from engine.errors import BadRecord
 
 MAGIC: Final = b"airpockt"
 #: Changes whenever the parts or the rows inside them do.
-VERSION: Final = 2
+VERSION: Final = 3
 HEAD: Final = Struct("<8sII16s16s")
 LENGTH: Final = Struct("<Q")
 HASH: Final = 16

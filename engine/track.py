@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from engine import baseline, liquidation_grid, liquidation_weights, liquidations, vacuum
+from engine import baseline, liquidations, risk, tail, vacuum
 from engine.book import Book
-from engine.books import answers, mid_of
+from engine.books import Refill, answers, mid_of
 from engine.comparison import PRESENT, compare_depth, measure_present, relate
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
@@ -18,11 +18,11 @@ from engine.instrument import Instrument, from_row
 from engine.money import UNIT, unit_of
 from engine.pockets import measure_pockets
 from engine.reference import references_of
-from engine.schema import INSTRUMENT, Contract, Kind, Rows, empty
+from engine.schema import INSTRUMENT, Contract, Flag, Kind, Rows, empty
 from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, VACUUM, Settings
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
-from engine.signals.cascade import FALL, SQUEEZE, Triggers
+from engine.triggers import known, maps_of
 from engine.trust import DELTA, IGNORE, NO_BOOK, OK, PARTIAL, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
@@ -46,7 +46,8 @@ OWN: Final = np.dtype(
     align=True,
 )
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
-PARTS: Final = ("memory", "own", "flow", "map", "baseline", "vacuum", "inputs")
+PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
+CONTINUED: Final = int(Flag.CONTINUED)
 
 
 class Track:
@@ -59,8 +60,10 @@ class Track:
         "baseline",
         "book",
         "due",
+        "exposures",
         "flow",
         "head",
+        "holders",
         "inputs",
         "instrument",
         "key",
@@ -69,7 +72,9 @@ class Track:
         "own",
         "present",
         "references",
+        "risk",
         "settings",
+        "tail",
         "unit",
         "vacuum",
     )
@@ -91,6 +96,10 @@ class Track:
         self.references = references_of(settings.config, asset, key)
         #: What is assumed of leverage and margin at this venue.
         self.assumed = liquidations.settings_of(settings.config, venue, asset)
+        self.exposures, self.holders = known(settings.config, asset)
+        #: Past net selling, and the cascade risk that was computed of it last.
+        self.tail = tail.memory_of()
+        self.risk = np.zeros(1, risk.MEMORY)
         #: Row time from which on something is to be done: on an own row, on anybody's.
         self.due = int(self.memory["due"][0])
         self.alarm = int(self.memory["alarm"][0])
@@ -117,6 +126,7 @@ class Track:
         self.head["quote"] = instrument.quote
         self.flow = flow.memory_of(self.settings.config)
         self.map = liquidations.memory_of(self.settings.config)
+        self.tail, self.risk = tail.memory_of(), np.zeros(1, risk.MEMORY)
         return RENAMED
 
     @property
@@ -176,10 +186,12 @@ class Track:
         now = max(self.clock, received)
         if kind == Kind.TRADE:
             flow.trade(self.flow, self.settings.flow, rows, self.unit, now)
-        if self.instrument.contract == Contract.SPOT:
-            return
-        if kind == Kind.TRADE:
+            # Nobody is liquidated on a spot market, but known exposures are over where their trigger trades.
             liquidations.take_trades(self.map, self.assumed, rows, self.unit, now)
+            if self.memory["reason"][0] == OK:
+                tail.take_trades(self.tail, self.settings.tail, rows, self.unit, now)
+        elif self.instrument.contract == Contract.SPOT:
+            return
         elif kind == Kind.REFERENCE:
             liquidations.take_references(self.map, self.assumed, rows, self.unit, now)
         else:
@@ -192,15 +204,33 @@ class Track:
         limits = self.settings.limits
         due, self.due, self.alarm = health.settle(self.memory, limits, messages, i, action, levels, at, *best)
         if self.settings.cascade_cadence == 0 and action in (UPDATE, REPLACE):
-            due |= CASCADE
+            due |= self._answer(int(messages["flags"][i]), action, levels, int(messages["bids"][i]))
         return self._also(due, True)
+
+    def _answer(self, flags: int, action: int, levels: Rows, bids: int) -> int:
+        """Say whether a book message calls for a cascade record: a whole one that can change the answer."""
+        assert self.book is not None
+        if flags & PARTIAL:
+            return 0
+        # The parts of a message were not looked at one by one.
+        whole = action == REPLACE or flags & CONTINUED > 0
+        return CASCADE if whole or cascade.depends(levels, bids, *cascade.reach(self.settings.config, self.book)) else 0
 
     def pass_time(self, now: int, own_row: bool) -> int:
         """Let row time pass; return the records that are due."""
         if own_row and self.book is not None:
             flow.close(self.flow, self.settings.flow, *self.book.ladder(), self.unit, max(self.clock, now))
+            self._close_tail(max(self.clock, now))
         due, self.due, self.alarm = health.pass_time(self.memory, self.settings.limits, now, own_row)
         return self._also(due, own_row)
+
+    def _close_tail(self, now: int) -> None:
+        """Take the mid as it was before a line of the flow's grid, if row time has passed one."""
+        if now // self.settings.cell == self.own["cell"][0] or self.memory["reason"][0] != OK or self.book is None:
+            return
+        bid, _, ask, _ = self.book.best
+        mid = (bid + ask) / 2.0 if self.reason == OK and bid > 0 and ask > 0 else 0.0
+        tail.close_tail(self.tail, self.settings.tail, now, mid)
 
     def _also(self, due: int, own_row: bool) -> int:
         """Add what is due beside depth and health: at a change of state, and at lines of the flow's grid."""
@@ -209,6 +239,8 @@ class Track:
             if self.memory["reason"][0] != OK:
                 flow.restart(self.flow)
                 vacuum.lose(self.vacuum, int(self.memory["reason"][0]), self.clock)
+                tail.restart_tail(self.tail)
+                self.risk["time"] = 0
         cell = self.settings.cell
         now, own = self.clock, self.own[0]
         if own_row and now // cell != own["cell"]:
@@ -284,16 +316,20 @@ class Track:
 
     def _cascade(self) -> bool:
         """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
-        if self.reason != OK or not cascade.answers(self.book, self.unit):
+        if self.reason != OK or not answers(self.book, self.unit):
             return False
         assert self.book is not None
-        known, seen = self.settings, (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]))
-        if known.cascade_of != seen:
-            row = known.rows["cascade"]
-            forced = estimated(self.map, self.assumed, FALL), estimated(self.map, self.assumed, SQUEEZE)
-            cascade.measure_book(known.config, self.asset, self.book, self.unit, forced, row)
-            row["map_coverage"] = liquidations.coverage(self.map, self.assumed, 1)[0]
+        known, row, lasts = self.settings, self.settings.rows["cascade"], self.settings.config.cascade.duration
+        cells = int(self.flow["ring_count"][0]) if lasts else 0
+        seen = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
+        if known.cascade_of != seen or known.cascade_seen is None:
+            maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
+            refill = Refill(flow=self.flow, settings=known.flow, duration=lasts)
+            known.cascade_seen = cascade.measure_book(known.config, self.book, self.unit, maps, refill, row)
+            row["holders"] = self.holders
             known.cascade_of = seen
+        # Not by whether the row was there: what one track remembers may not depend on what others did in between.
+        cascade.tell_risk(known.config, known.cascade_seen, (self.tail, known.tail), self.risk, self.clock, row)
         return True
 
     def late(self, index: int, time: int, change: bool) -> bool:
@@ -383,17 +419,6 @@ class Track:
         if track.book is not None:
             track.book.load(book)
         return track
-
-
-def estimated(memory: Rows, settings: Rows, sign: float) -> Triggers:
-    """Give the estimated map's triggers at its mean leverage, as one direction of the cascade hits them."""
-    if memory["open_interest"][0] <= 0:
-        return cascade.NOTHING
-    mixture = np.zeros(liquidation_grid.CLASSES)
-    liquidation_weights.weights(memory, settings, mixture)
-    marks, amounts, floors = (np.zeros(liquidations.ROOM) for _ in range(3))
-    count = liquidations.triggers(memory, settings, mixture, 1 if sign == FALL else -1, marks, amounts, floors)
-    return Triggers(marks=sign * marks[:count], amounts=amounts[:count], floors=sign * floors[:count])
 
 
 def parse_instrument(key: str, row: np.void) -> Instrument:

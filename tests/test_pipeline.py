@@ -104,7 +104,7 @@ def test_a_state_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(snapshot, "VERSION", 99)
     state = Pipeline("A", CONFIG).dump()
     monkeypatch.undo()
-    with pytest.raises(BadRecord, match="version 99, known is 2"):
+    with pytest.raises(BadRecord, match="version 99, known is 3"):
         Pipeline.load(state, CONFIG)
 
 

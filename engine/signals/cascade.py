@@ -1,117 +1,49 @@
 """Cascade: a book and the triggers behind it in, one CASCADE row out: how large a sale it withstands, and to where.
 
-A *fall* walks the bids, a *squeeze* the asks; each is asked for the critical shock of every configured move, and for
-the end of every configured sale or purchase (`engine.cascade` has the model). What is forced is known by the map only:
-`map_source` and `map_coverage` say how much of it that is, and no number here is worth more than they are.
+A *fall* walks the bids, a *squeeze* the asks; each is asked for the critical shock of every configured move, for how
+likely more than that is sold (`engine.risk`), and for the end of every configured sale or purchase (`engine.cascade`
+has the model). What is forced is known by the map only: `map_source` and `map_coverage` say how much of it that is, and
+no number here is worth more than they are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from engine.book import Book
-from engine.cascade import (
-    END,
-    NO_FLOOR,
-    Floats,
-    branching,
-    curve,
-    free_fall,
-    lay,
-    seen_by_mark,
-    sweep,
-    sweep_floored,
-)
+from engine.books import BPS, FALL, SQUEEZE, Ladder, Mid, Refill, edges, ladder, mid_of, refilled
+from engine.cascade import END, Floats, branching, curve, falls, free_fall, sweep, sweep_floored
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.kernel import kernel
-from engine.money import QUANTO
+from engine.risk import assume, compute, due, rules_of, tell
 from engine.schema import Rows
-from engine.tail import exceedance
+from engine.tail import POOLS
 from engine.topics import SIGNAL_CASCADE
+from engine.triggers import SOURCES, Maps, Triggers, coverage_of, forced, source_of
 
-#: Where triggers come from, as `map_source` says it.
-SOURCES: Final = ("none", "estimated", "measured", "both")
-FALL: Final = 1.0
-SQUEEZE: Final = -1.0
-BPS: Final = 10_000.0
 #: Levels so far beyond the widest move are looked at too, bps: they tell a book that ends from one that goes on.
 BEYOND: Final = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Triggers:
-    """Forced trades of one direction in the order in which they are hit; prices x +1 (falls) or -1 (squeezes)."""
-
-    #: Float64 arrays of one length: trigger price, base units, bankruptcy price.
-    marks: Floats
-    amounts: Floats
-    floors: Floats
-
-
-NOTHING: Final = Triggers(marks=np.zeros(0), amounts=np.zeros(0), floors=np.zeros(0))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ladder:
-    """One side of a book, or of several, as the model walks it: prices x +1 or -1, base units; both descending."""
-
-    prices: Floats
-    sizes: Floats
-
-
-def ladder(levels: Rows, unit: Rows, factor: float) -> Ladder:
-    """Lay LEVEL rows, best first, into a ladder; `factor` is +1 for bids, -1 for asks, times the basis alignment."""
-    prices, sizes = np.zeros(len(levels)), np.zeros(len(levels))
-    lay(levels, unit, factor, prices, sizes)
-    return Ladder(prices=prices, sizes=sizes)
-
-
-def exposed(config: EngineConfig, asset: str, sign: float) -> Triggers:
-    """Give the known levered exposures of an asset that one direction forces, nearest trigger first."""
-    side = "long" if sign == FALL else "short"
-    found = [e for e in config.knowledge.exposures if e.asset == asset and e.side == side and e.trigger is not None]
-    found.sort(key=lambda e: -sign * (e.trigger or 0.0))
-    marks = np.array([sign * (e.trigger or 0.0) for e in found], np.float64)
-    amounts = np.array([e.quantity for e in found], np.float64)
-    return Triggers(marks=marks, amounts=amounts, floors=np.full(len(found), NO_FLOOR))
-
-
-def joined(one: Triggers, two: Triggers) -> Triggers:
-    """Join two lists of triggers, nearest first; at one price the first list comes first."""
-    marks = np.concatenate((one.marks, two.marks))
-    order = np.argsort(-marks, kind="stable")
-    amounts, floors = np.concatenate((one.amounts, two.amounts)), np.concatenate((one.floors, two.floors))
-    return Triggers(marks=marks[order], amounts=amounts[order], floors=floors[order])
-
-
-def edges(drops: Sequence[int], mid: tuple[int, int], sign: float) -> Floats:
-    """Give the price of each move x +1 or -1: the float nearest to it, so that a level on the very edge is inside."""
-    over, under = mid
-    way = round(sign)
-    return np.array([way * over * (10_000 - way * drop) / (under * 10_000) for drop in drops], np.float64)
-
-
 def measure(
-    config: EngineConfig,
-    mid: tuple[int, int],
-    sides: tuple[Ladder, Ladder],
-    triggers: tuple[Triggers, Triggers],
-    row: Rows,
+    config: EngineConfig, mid: Mid, sides: tuple[Ladder, Ladder], triggers: tuple[Triggers, Triggers], row: Rows
 ) -> None:
-    """Fill one CASCADE row from bids and asks, and the triggers of falls and squeezes.
+    """Fill what bids and asks, and the triggers of falls and squeezes, say of one CASCADE row; not its risk.
 
     The mid, above 0, comes as a fraction of whole numbers, price units: (numerator, denominator).
     """
-    asked, price = config.cascade, mid[0] / mid[1]
+    asked, price, rules = config.cascade, mid[0] / mid[1], rules_of(config.cascade)
     row["undefined"] = 0
     row["drops"], row["shocks"] = asked.drops, asked.shocks
     row["withdrawal_shock"], row["pass_through"] = asked.withdrawal, asked.pass_through
-    for name, sign, side, forced in zip(("fall", "squeeze"), (FALL, SQUEEZE), sides, triggers, strict=True):
-        held = Triggers(marks=np.zeros(len(forced.marks)), amounts=forced.amounts, floors=forced.floors)
-        seen_by_mark(forced.marks, sign * price, asked.pass_through, held.marks)
+    row["slice"], row["cooldown"], row["duration"] = asked.slice, asked.cooldown, asked.duration
+    row["risk_horizon"] = asked.horizon
+    for name, sign, side, found in zip(("fall", "squeeze"), (FALL, SQUEEZE), sides, triggers, strict=True):
+        held = Triggers(marks=np.zeros(len(found.marks)), amounts=np.zeros(len(found.marks)), floors=found.floors)
+        assume(rules, sign * price, found.marks, found.amounts, held.marks, held.amounts)
         bounds = edges(asked.drops, mid, sign)
         _moves(config, name, sign, price, bounds, side, held, row)
         _ends(config, name, sign, price, side, held, row)
@@ -137,6 +69,10 @@ def _moves(
     row[f"{name}_remaining"] = np.minimum(found[3], 1.0)
     row[f"{name}_remaining_why"] = np.where(found[0] > 0, 0, int(Why.NO_LEVELS))
     row[f"{name}_complete"] = found[4] == 0
+    further = np.zeros((2, len(bounds)))
+    falls(*book, forced.marks, forced.amounts, bounds, further)
+    row[f"{name}_further_bps"] = BPS * further[0] / mid
+    row[f"{name}_further_why"] = np.where(further[1] > 0, int(Why.EXHAUSTED), 0)
     upper = np.concatenate(([np.inf], bounds[:-1]))
     for k, (high, low) in enumerate(zip(upper.tolist(), bounds.tolist(), strict=True)):
         ratio = branching(forced.marks, forced.amounts, *book, min(high, 1.7e308), low)
@@ -147,7 +83,7 @@ def _moves(
     row[f"{name}_free_bps"] = BPS * (begin - end) / mid
     row[f"{name}_free_from"] = sign * begin
     row[f"{name}_free_why"] = 0 if levels else int(Why.NO_FREE_FALL)
-    row["undefined"] |= levels == 0 or bool((found[0] <= 0).any())
+    row["undefined"] |= levels == 0 or bool((found[0] <= 0).any()) or bool((further[1] > 0).any())
 
 
 def _ends(config: EngineConfig, name: str, sign: float, mid: float, side: Ladder, forced: Triggers, row: Rows) -> None:
@@ -175,69 +111,49 @@ def _ends(config: EngineConfig, name: str, sign: float, mid: float, side: Ladder
 
 def layout(config: EngineConfig) -> Layout:
     """Give the CASCADE row's layout for a number of moves and shocks."""
-    return Layout(SIGNAL.fields, {"drops": len(config.cascade.drops), "shocks": len(config.cascade.shocks)})
+    return Layout(FIELDS, {"drops": len(config.cascade.drops), "shocks": len(config.cascade.shocks)})
 
 
-def answers(book: Book | None, unit: Rows) -> bool:
-    """Say whether the model can be asked: there is a mid, and sizes are base units, as a quanto contract's are not."""
-    return book is not None and book.best[1] > 0 and book.best[3] > 0 and bool(unit["contract"][0] != QUANTO)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a CASCADE row was measured from: what its risk is to be asked of."""
+
+    mid: Mid
+    sides: tuple[Ladder, Ladder]
+    maps: Maps
 
 
-def measure_book(
-    config: EngineConfig, asset: str, book: Book, unit: Rows, triggers: tuple[Triggers, Triggers], row: Rows
-) -> None:
-    """Fill one CASCADE row from one instrument's own book; `triggers` are those of its estimated map."""
-    bids, asks = book.within(config.cascade.drops[-1] + BEYOND)
-    bid, _, ask, _ = book.best
-    mid = bid + ask, 2 * round(float(unit["price"][0]))
-    known = exposed(config, asset, FALL), exposed(config, asset, SQUEEZE)
-    forced = joined(triggers[0], known[0]), joined(triggers[1], known[1])
-    measure(config, mid, (ladder(bids, unit, FALL), ladder(asks, unit, SQUEEZE)), forced, row)
-    row["exposures"] = len(known[0].marks) + len(known[1].marks)
-    estimated = len(triggers[0].marks) + len(triggers[1].marks) > 0
-    row["map_source"] = int(estimated) + 2 * int(row["exposures"][0] > 0)
+def measure_book(config: EngineConfig, book: Book, unit: Rows, maps: Maps, refill: Refill, row: Rows) -> Seen:
+    """Fill one CASCADE row from one instrument's own book, but for its risk and holders."""
+    mid, found = mid_of(book, unit), []
+    for name, sign, levels in zip(("fall", "squeeze"), (FALL, SQUEEZE), within(config, book), strict=True):
+        side, rate = refilled(ladder(levels, unit, sign), mid, sign, 1.0, unit, refill)
+        row[f"{name}_refill"] = rate
+        found.append(side)
+    sides = found[0], found[1]
+    measure(config, mid, sides, tell_maps(maps, [mid[0] / mid[1]], row), row)
+    return Seen(mid=mid, sides=sides, maps=maps)
 
 
-@kernel
-def add_draw(
-    prices: Floats,
-    sizes: Floats,
-    marks: Floats,
-    amounts: Floats,
-    bounds: Floats,
-    fit: Rows,
-    sample: Floats,
-    found: Floats,
-    sums: Floats,
-) -> None:
-    """Add P(Q > Qc) of each bound to `sums`, Qc under one draw of the triggers; `found` is scratch of `curve`."""
-    curve(prices, sizes, marks, amounts, 0.0, bounds, found)
-    for k in range(len(bounds)):
-        sums[k] += exceedance(fit, sample, found[2, k])
+def tell_risk(config: EngineConfig, seen: Seen, tail: tuple[Rows, Rows], memory: Rows, now: int, row: Rows) -> None:
+    """Fill the risk of a CASCADE row: the one in memory, or computed anew where that is old. `tail` as in `compute`."""
+    if due(memory, config.cascade, now):
+        memory[:] = compute(config, seen.mid, seen.sides, seen.maps, tail, now)
+    tell(memory, row)
 
 
-def risk(
-    config: EngineConfig,
-    mid: tuple[int, int],
-    sign: float,
-    side: Ladder,
-    draws: Iterable[Triggers],
-    tail: tuple[Rows, Floats],
-) -> Floats:
-    """Give CR(d, h) of each move: the mean over draws of the triggers of P(Q_h > Qc(d)).
+def within(config: EngineConfig, book: Book) -> tuple[Rows, Rows]:
+    """Give the levels that a CASCADE row looks at: bids, asks."""
+    return book.within(config.cascade.drops[-1] + BEYOND)
 
-    `tail` is a FIT row without a `why`, and its sample (`engine.tail`): of net sales for falls, of net purchases for
-    squeezes. Where the book ends before the move, Qc is a lower bound and this an upper one.
-    """
-    bounds = edges(config.cascade.drops, mid, sign)
-    sums, found, drawn = np.zeros(len(bounds)), np.zeros((5, len(bounds))), 0
-    for forced in draws:
-        seen = np.zeros(len(forced.marks))
-        seen_by_mark(forced.marks, sign * mid[0] / mid[1], config.cascade.pass_through, seen)
-        add_draw(side.prices, side.sizes, seen, forced.amounts, bounds, *tail, found, sums)
-        drawn += 1
-    assert drawn > 0
-    return sums / drawn
+
+def tell_maps(maps: Maps, mids: Sequence[float], row: Rows) -> tuple[Triggers, Triggers]:
+    """Fill what a CASCADE row says of the map, and give the triggers of falls and of squeezes."""
+    triggers = forced(maps, FALL), forced(maps, SQUEEZE)
+    row["exposures"] = maps.standing
+    row["map_source"] = source_of(maps, triggers)
+    row["map_coverage"] = coverage_of(maps, mids)
+    return triggers
 
 
 @kernel
@@ -310,28 +226,54 @@ def _fields(name: str, move: str, trade: str) -> tuple[Field, ...]:
             "What finds nobody: left at a bankruptcy price, for insurance and auto-deleveraging, or beyond the book.",
             **by_shock,
         ),
+        Field(
+            f"{name}_risk",
+            "number",
+            "0 to 1",
+            f"How likely net {trade}s within the horizon exceed the critical shock: CR.",
+            why=f"{name}_risk_why",
+            **by_drop,
+        ),
+        Field(
+            f"{name}_further_bps",
+            "number",
+            "bps",
+            f"How far beyond the {move} the price moves at no further cost, once it trades: F.",
+            why=f"{name}_further_why",
+            **by_drop,
+        ),
+        Field(f"{name}_refill", "number", "base units per second", "Rate at which the book refills, as assumed."),
         Field(f"{name}_free_bps", "number", "bps", "Longest stretch in which a further move costs nothing."),
         Field(f"{name}_free_from", "number", PRICE, "Where that stretch begins.", why=free),
     )
 
+
+#: Fields of an instrument's and of an asset's record alike.
+FIELDS: Final = (
+    Field("mid", "number", PRICE, "(bid + ask) / 2, of an asset the venues' median: where every move begins."),
+    Field("drops", "integer", "bps", "Moves away from the mid, ascending.", over="drops"),
+    Field("shocks", "integer", QUOTE, "Sales and purchases, ascending.", over="shocks"),
+    Field("withdrawal_shock", "integer", QUOTE, "The shock that eta_c speaks of."),
+    *_fields("fall", "fall", "sale"),
+    *_fields("squeeze", "rise", "purchase"),
+    Field("risk_horizon", "integer", "s", "Horizon of CR."),
+    Field("risk_time", "integer", "ns", "Row time at which CR was computed."),
+    Field("risk_pool", "string", "", "Past horizons that CR's tail is fitted to.", values=POOLS),
+    Field("risk_samples", "integer", "horizons", "How many those are."),
+    Field("map_source", "string", "", "Where triggers come from.", values=SOURCES),
+    Field("map_coverage", "number", "0 to 1", "Share of open interest in the estimated map; 0 where there is none."),
+    Field("exposures", "integer", "exposures", "Known levered exposures of the asset among the triggers."),
+    Field("holders", "integer", "holders", "Known holders of the asset without leverage, who are never forced."),
+    Field("pass_through", "number", "0 to 1", "Share of a move that the mark price is assumed to pass on."),
+    Field("slice", "number", "0 to 1", "Share of a forced trade that is assumed to be made at once."),
+    Field("cooldown", "integer", "ms", "When the rest of it follows, if the cascade lasts so long."),
+    Field("duration", "integer", "ms", "How long a cascade is assumed to last: so long the book refills."),
+)
 
 SIGNAL: Final = Signal(
     name="cascade",
     topic=SIGNAL_CASCADE,
     meaning="How large a sale or purchase one book withstands before liquidations feed it, and where such a one ends.",
     needs_book=True,
-    fields=(
-        Field("mid", "number", PRICE, "(bid + ask) / 2: where every move begins."),
-        Field("drops", "integer", "bps", "Moves away from the mid, ascending.", over="drops"),
-        Field("shocks", "integer", QUOTE, "Sales and purchases, ascending.", over="shocks"),
-        Field("withdrawal_shock", "integer", QUOTE, "The shock that eta_c speaks of."),
-        *_fields("fall", "fall", "sale"),
-        *_fields("squeeze", "rise", "purchase"),
-        Field("map_source", "string", "", "Where triggers come from.", values=SOURCES),
-        Field(
-            "map_coverage", "number", "0 to 1", "Share of open interest in the estimated map; 0 where there is none."
-        ),
-        Field("exposures", "integer", "exposures", "Known levered exposures of the asset among the triggers."),
-        Field("pass_through", "number", "0 to 1", "Share of a move that the mark price is assumed to pass on."),
-    ),
+    fields=FIELDS,
 )

@@ -15,7 +15,6 @@ venues that have one: a venue that is missing is missing from both.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import median
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from engine.baseline import baseline_of
 from engine.book import Book
+from engine.books import mid_of
 from engine.comparison import FIELDS as COMPARED
 from engine.comparison import NO_BASELINE, NO_REFERENCE
 from engine.config import EngineConfig
@@ -54,16 +54,7 @@ class Part:
     @property
     def mid(self) -> Fraction:
         """Return (bid + ask) / 2, price units, exact."""
-        bid, _, ask, _ = self.book.best
-        return Fraction(bid + ask, 2 * round(float(self.unit["price"][0])))
-
-
-def reference_of(mids: Mapping[str, Fraction], foreign: float) -> tuple[Fraction, tuple[str, ...]]:
-    """Give the median of the mids, and which of them lie further from it than a share: they do not count in it."""
-    middle = median(mids.values())
-    strange = tuple(key for key, mid in mids.items() if abs(mid - middle) > Fraction(foreign) * middle)
-    kept = [mid for key, mid in mids.items() if key not in strange]
-    return (median(kept) if kept else middle), strange
+        return Fraction(*mid_of(self.book, self.unit))
 
 
 def layout(config: EngineConfig) -> Layout:
