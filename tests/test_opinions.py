@@ -71,7 +71,7 @@ def delta(at: float, last: int, bids: list[tuple[int, int]]) -> Batch:
 
 
 def told(records: list[Record], topic: str) -> list[dict[str, Any]]:
-    return [orjson.loads(record.value) for record in records if record.topic == topic]
+    return [orjson.loads(r.value) for r in records if r.topic == topic and ":" in r.key]
 
 
 KNOWN = Knowledge(
