@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -153,9 +154,8 @@ def standing(config: EngineConfig, markets: list[Market], way: int, index: int) 
 
 def twin(config: EngineConfig, markets: list[Market], memory: Rows) -> dict[str, Any]:
     """The record by definition; several markets are laid upon one another at their median mid."""
-    mids = sorted(each.mid for each in markets)
-    middle = len(mids) // 2
-    mid = mids[middle] if len(mids) % 2 else (mids[middle - 1] + mids[middle]) / 2
+    # Of several mids the float that prices are scaled to: a level may lie on an edge.
+    mid = Fraction(median(float(each.mid) for each in markets)) if len(markets) > 1 else markets[0].mid
     found, told = [], dict[str, Any]()
     for at, way in enumerate((1, -1)):
         factors = [float(mid) / float(each.mid) if len(markets) > 1 else 1.0 for each in markets]
