@@ -257,4 +257,5 @@ def test_kernels_compile_once() -> None:
     found.open_interest(14 * SECOND, 20)
     found.draw(2)
     for kernel in ("draw", "weights", "learn"):
-        assert len(getattr(liquidation_weights, kernel).signatures) == 1, kernel
+        # None where its callers came from the cache whole.
+        assert len(getattr(liquidation_weights, kernel).signatures) <= 1, kernel
