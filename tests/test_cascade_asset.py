@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from engine import contract, risk, tail
-from engine.books import Refill
+from engine.books import Refill, reference_of
 from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.fields import ASSET_ENVELOPE, RECORD_VERSION
@@ -18,7 +18,7 @@ from engine.knowledge import Exposure, Knowledge
 from engine.money import unit_of
 from engine.schema import TRADE, Rows
 from engine.signals import cascade, cascade_asset
-from engine.signals.cascade_asset import AssetCascade, Part, reference
+from engine.signals.cascade_asset import AssetCascade, Part
 from engine.triggers import known, maps_of
 from tests.liquidation_map import SECOND, Map
 from tests.stream import instrument
@@ -36,9 +36,10 @@ def venues(config: EngineConfig, *moved: int) -> list[Market]:
 def asked(config: EngineConfig, parts: list[Part], whole: AssetCascade | None = None) -> dict[str, Any]:
     layout = cascade_asset.layout(config)
     row = np.zeros(1, layout.dtype)
-    names = (whole or AssetCascade(config, "A")).measure(parts, SECOND, row)
+    books = (whole or AssetCascade(config, "A")).measure(parts, SECOND, row)
     fields, why = layout.values(row)
-    return {**names, **fields, "why": why}
+    names = {"venues": books.venues, "excluded": books.left_out, "excluded_why": ["foreign"] * len(books.left_out)}
+    return {**{name: list(each) for name, each in names.items()}, **fields, "why": why}
 
 
 def test_an_asset_of_one_venue_says_what_its_instrument_says() -> None:
@@ -62,7 +63,8 @@ def test_books_are_laid_at_the_median_mid_and_exposures_count_once() -> None:
     markets = venues(CONFIG, -60, 0, 60)
     parts = [each.part for each in markets]
     told = asked(CONFIG, parts)
-    assert told["mid"] == sorted(part.mid for part in parts)[1] == reference(parts)
+    assert told["mid"] == float(sorted(part.mid for part in parts)[1])
+    assert told["mid"] == float(reference_of([part.mid for part in parts])[0])
     assert told["venues"] == ["v0:AUSD", "v1:AUSD", "v2:AUSD"]
     alone = [asked(CONFIG, [part]) for part in parts]
     np.testing.assert_allclose(told["fall_depth"], np.sum([each["fall_depth"] for each in alone], axis=0))
@@ -87,9 +89,12 @@ def test_a_venue_of_another_currency_is_left_out_and_named() -> None:
     markets = venues(CONFIG, 0, 2_100, 10)
     parts = [each.part for each in markets]
     told = asked(CONFIG, parts)
-    assert (told["venues"], told["left_out"]) == (["v0:AUSD", "v2:AUSD"], ["v1:AUSD"])
-    assert told == {**asked(CONFIG, [parts[0], parts[2]]), "left_out": ["v1:AUSD"]}
-    assert reference([]) == 0.0
+    assert (told["venues"], told["excluded"]) == (["v0:AUSD", "v2:AUSD"], ["v1:AUSD"])
+    assert told == {
+        **asked(CONFIG, [parts[0], parts[2]]),
+        "excluded": ["v1:AUSD"],
+        "excluded_why": ["foreign"],
+    }
 
 
 def paid(size: int) -> Rows:
@@ -106,7 +111,7 @@ def test_what_is_remembered_of_an_asset_goes_on_from_its_bytes() -> None:
         if at == 250:
             other.load(whole.dump())
         for each in (whole, other) if at >= 250 else (whole,):
-            each.close(at * SECOND, reference(parts))
+            each.close(at * SECOND, float(parts[0].mid))
             each.hear(paid(100 + at * 37 % 400), unit, at * SECOND + 9)
     told = asked(config, parts, whole)
     assert told == asked(config, parts, other)

@@ -66,8 +66,8 @@ def run(batches: Sequence[Batch], config: EngineConfig = CONFIG) -> list[Record]
     return [record for batch in batches for record in pipeline.step(batch)]
 
 
-def told(records: Sequence[Record]) -> list[dict[str, Any]]:
-    return [orjson.loads(record.value) for record in records if record.topic == SIGNAL_CASCADE]
+def told(records: Sequence[Record], key: str = "one:AUSD") -> list[dict[str, Any]]:
+    return [orjson.loads(record.value) for record in records if (record.topic, record.key) == (SIGNAL_CASCADE, key)]
 
 
 def test_a_risk_is_the_share_of_past_horizons_that_sold_more() -> None:
@@ -130,6 +130,17 @@ def test_a_pipeline_through_its_bytes_says_the_same() -> None:
     assert any(None not in each for each in risks)
 
 
+def test_over_a_quiet_book_the_risk_is_asked_again() -> None:
+    config = replace(CONFIG, stale_after=60_000)
+    batches = [*opened(), *(paid(600 * i, 100) for i in range(1, 50))]
+    whole, found, pipeline = run(batches, config), [], Pipeline("A", config)
+    for batch in batches:
+        pipeline = Pipeline.load(pipeline.dump(), config)
+        found += pipeline.step(batch)
+    assert [record.value for record in found] == [record.value for record in whole]
+    assert len({value["risk_time"] for value in told(whole) if value["state"] == "ok"}) == 3
+
+
 def test_the_same_messages_in_other_batches_say_the_same() -> None:
     batches = busy()
     names = ("messages", "levels", "instruments", "trades", "references")
@@ -149,8 +160,17 @@ def test_the_same_messages_in_other_batches_say_the_same() -> None:
 def test_trades_while_the_book_is_lost_are_no_observation() -> None:
     silent = [message(Kind.GAP, 5_000, (), (), UNIT)]
     away = [paid(1_000 * i + 600, 100) for i in range(5, 50)]
-    last = told(run([*opened(), *seconds(5), *silent, *away, *opened(50_000, 2), *seconds(6, 2, 50)]))[-1]
-    assert last["risk_samples"] <= 5
+    records = run([*opened(), *seconds(5), *silent, *away, *opened(50_000, 2), *seconds(6, 2, 50)])
+    for key in ("one:AUSD", "A"):
+        assert told(records, key)[-1]["risk_samples"] <= 5
+
+
+def test_a_horizon_in_which_the_book_was_lost_is_no_observation() -> None:
+    batches = [*opened()]
+    for i in range(30):
+        lost = [message(Kind.GAP, 1_000 * i + 300, (), (), UNIT), *opened(1_000 * i + 301, i + 2)]
+        batches += [delta(1_000 * i + 100, 10_000 * (i + 1) + 1), *lost, paid(1_000 * i + 600, 100)]
+    assert told(run(batches))[-1]["risk_samples"] == 0
 
 
 def test_an_exposure_that_has_traded_forces_nothing_any_more() -> None:

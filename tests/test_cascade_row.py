@@ -233,7 +233,7 @@ def test_an_assets_record_is_that_of_the_twin(asked: CascadeConfig, number: int)
     layout = cascade_asset.layout(config)
     row, whole = np.zeros(1, layout.dtype), AssetCascade(config, "A")
     whole.tail = past(seed, seed.choice([20, 300]))
-    names = whole.measure([each.part for each in markets], 1, row)
+    books = whole.measure([each.part for each in markets], 1, row)
     told, _ = layout.values(row)
-    assert names == {"venues": [each.part.key for each in markets], "left_out": []}
+    assert (books.venues, books.left_out) == (tuple(each.part.key for each in markets), ())
     assert naive.agree(told, twin(config, markets, whole.tail)) == []
