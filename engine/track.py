@@ -314,7 +314,9 @@ class Track:
         if signal == vacuum_row.SIGNAL.name:
             self.own["vacuum"] = self.clock
             row = self.settings.rows[signal]
-            vacuum_row.report(self.vacuum, self.settings.model, self.inputs, row)
+            # A book crossed for a moment leaves the machine where it is, but nothing is measured against it.
+            seen = self.inputs if reason == OK else self.settings.blind
+            vacuum_row.report(self.vacuum, self.settings.model, seen, row)
             return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
         if reason != OK or self.book is None:
             return self._encode(signal, reason, self.settings.unknown[signal], {})
