@@ -3,9 +3,12 @@
 A line is passed when the first row of any venue has a stamp at or beyond it, before that row is taken. Every book is
 then shown as of its last row so far, its flow as of its last closed cell. When the last known book is lost, that is
 told at once.
+
+A known book of which a side is empty has no mid to be set against others: depth leaves it out. The vacuum does not, an
+empty side is what it looks for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
@@ -13,12 +16,15 @@ import numpy as np
 import orjson
 
 from engine import across, vacuum
-from engine.books import reference_of
+from engine.books import FOREIGN as FAR
+from engine.books import answers, reference_of
 from engine.errors import BadRecord
-from engine.fields import RECORD_VERSION, Signal
+from engine.fields import RECORD_VERSION, WHY, Signal, Why
 from engine.inputs import INPUTS, NAMES
+from engine.money import QUANTO as QUANTO_CONTRACT
 from engine.probability import columns
 from engine.reference import references_of
+from engine.schema import Rows
 from engine.settings import ASSET_SIGNALS, Settings
 from engine.signals import cascade_asset, depth_asset
 from engine.signals import vacuum as vacuum_row
@@ -44,6 +50,8 @@ OWNED: Final = ("own", "vacuum", "inputs")
 PARTS: Final = (*OWNED, *cascade_asset.PARTS)
 #: Why a known book is left out.
 FOREIGN: Final = "foreign"
+QUANTO: Final = WHY[int(Why.QUANTO)]
+NO_MID: Final = str(REASONS[int(Reason.NO_MID)])
 
 #: Name and value of a record that is due, and whether late joiners get it too.
 Told = tuple[Signal, bytes, bool]
@@ -76,22 +84,30 @@ class Asset:
 
     def lose(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
         """Say at once that no book is known any more, if that is so and was not told."""
-        if self.own["reason"][0] != OK or any(track.usable for track in tracks.values()):
+        told = self.own["reason"][0] != OK and (self.vacuum["state"][0] == vacuum.UNKNOWN).all()
+        if told or any(track.usable for track in tracks.values()):
             return []
         return self._tell(tracks, now)
 
     def _tell(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
         good, middle, without = gathered(tracks)
+        bare = {key: track for key, track in sorted(tracks.items()) if without.get(key) == NO_MID}
+        pasts = pasts_of(tracks, middle, without)
         own, known = self.own[0], self.settings
-        reason = OK if good else reason_of(tracks.values())
+        reason = OK if good else int(Reason.NO_MID) if bare else reason_of(tracks.values())
         change = reason != own["reason"]
         own["reason"] = reason
-        if reason == OK:
+        if good:
             self.cascade.close(now, float(middle))
         else:
             # Seconds in which nothing was seen are no observation of net selling.
             self.cascade.lose()
-        moved = self._move(good, reason, now)
+        if good or bare:
+            moved = self._move(dict(sorted({**good, **bare}.items())), now)
+        else:
+            # A book that is crossed, or in parts, for a moment breaks no hold: see `Track`.
+            passing = any(track.memory["reason"][0] == OK and track.reason != OK for track in tracks.values())
+            moved = 0 if passing else vacuum.lose(self.vacuum, reason, now)
         out = []
         for index, (signal, cadence) in enumerate(ASSET_SIGNALS):
             asked = moved if signal.name == vacuum_row.SIGNAL.name else 0
@@ -101,18 +117,16 @@ class Asset:
             late = change or asked > 0 or now - own["latest"][index] >= known.latest
             if late:
                 own["latest"][index] = now
-            out.append((signal, self._value(signal, now, good, middle, without), late))
+            out.append((signal, self._value(signal, now, good, middle, without, pasts), late))
         return out
 
-    def _move(self, good: Mapping[str, Track], reason: int, now: int) -> int:
-        """Move the state machine of the whole; return which sides changed."""
-        if reason != OK:
-            return vacuum.lose(self.vacuum, reason, now)
-        known, count = self.settings, len(good)
+    def _move(self, books: Mapping[str, Track], now: int) -> int:
+        """Let the state machine of the whole see the known books; return which sides changed."""
+        known, count = self.settings, len(books)
         parts = np.zeros(count, across.PART)
         values, whys = np.zeros((count, len(NAMES), 2)), np.zeros((count, len(NAMES), 2), np.uint8)
         scratch = np.zeros((2, 4))
-        for i, track in enumerate(good.values()):
+        for i, track in enumerate(books.values()):
             track.compare()
             values[i], whys[i] = columns(track.inputs)
             across.fill_part(
@@ -132,14 +146,21 @@ class Asset:
         return vacuum.advance(self.vacuum, known.vacuum, self.inputs, now)
 
     def _value(
-        self, signal: Signal, now: int, good: Mapping[str, Track], middle: Fraction, without: Mapping[str, str]
+        self,
+        signal: Signal,
+        now: int,
+        good: Mapping[str, Track],
+        middle: Fraction,
+        without: Mapping[str, str],
+        pasts: Sequence[Rows],
     ) -> bytes:
         known, reason = self.settings, int(self.own["reason"][0])
         if signal.needs_book and reason != OK:
             return self._encode(signal, now, known.asset_unknown[signal.name], {})
         row, layout = known.asset_rows[signal.name], known.asset_layouts[signal.name]
         if signal.name == vacuum_row.SIGNAL.name:
-            vacuum_row.report(self.vacuum, known.model, self.inputs, row)
+            seen = self.inputs if reason in (OK, int(Reason.NO_MID)) else known.blind
+            vacuum_row.report(self.vacuum, known.model, seen, row)
             return self._encode(signal, now, *layout.values(row))
         by_venue: dict[str, Any] = {"venues": list(good)}
         if signal.name == cascade_asset.SIGNAL.name:
@@ -147,7 +168,7 @@ class Asset:
             for side, way in enumerate(("fall_critical_quote", "squeeze_critical_quote")):
                 self.own["shock"][0, side] = row[way][0, known.shock_at] if known.shock_at >= 0 else -1.0
         else:
-            by_venue = depth_asset.measure_across(known.config, depth_parts(good), middle, self.references, row)
+            by_venue = depth_asset.measure_across(known.config, depth_parts(good), middle, pasts, self.references, row)
         left_out = {"excluded": list(without), "excluded_why": list(without.values())}
         fields, why = layout.values(row)
         found = {**fields, **by_venue, **left_out}
@@ -214,7 +235,7 @@ def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_as
 def gathered(tracks: Mapping[str, Track]) -> tuple[dict[str, Track], Fraction, dict[str, str]]:
     """Give the tracks whose books count, by key, the reference price, and why each other one does not."""
     good = {key: track for key, track in sorted(tracks.items()) if track.usable}
-    without = {key: REASONS[track.reason] or NO_MID for key, track in sorted(tracks.items()) if key not in good}
+    without = {key: reason_without(track) for key, track in sorted(tracks.items()) if key not in good}
     if not good:
         return {}, Fraction(0), without
     middle, kept = reference_of([track.mid for track in good.values()])
@@ -226,10 +247,24 @@ def gathered(tracks: Mapping[str, Track]) -> tuple[dict[str, Track], Fraction, d
     )
 
 
-NO_MID: Final = str(REASONS[int(Reason.NO_MID)])
+def reason_without(track: Track) -> str:
+    """Say why a book does not count: it is not known, its sizes are no base units, or it has no mid."""
+    return REASONS[track.reason] or (QUANTO if track.unit["contract"][0] == QUANTO_CONTRACT else NO_MID)
+
+
+def pasts_of(tracks: Mapping[str, Track], middle: Fraction, without: Mapping[str, str]) -> list[Rows]:
+    """Give the baselines that make up the usual depth of the asset: an outage takes nothing from it.
+
+    Of a book that is not known its last mid says whether it is of the same quote currency.
+    """
+    return [
+        track.baseline
+        for key, track in sorted(tracks.items())
+        if key not in without
+        or (without[key] != FOREIGN and answers(track.book, track.unit) and abs(track.mid - middle) <= FAR * middle)
+    ]
 
 
 def reason_of(tracks: Iterable[Track]) -> int:
-    """Say why no book of an asset counts: the first Reason of any that is not known, else that none has a mid."""
-    reasons = [track.reason for track in tracks if track.reason != OK]
-    return min(reasons) if reasons else int(Reason.NO_MID)
+    """Say why no book of an asset counts: none that is known has a mid, or the first Reason of any."""
+    return min((track.reason or int(Reason.NO_MID) for track in tracks), default=int(Reason.UNSYNCED))

@@ -7,9 +7,11 @@ import numpy as np
 
 from engine import baseline, vacuum
 from engine.config import EngineConfig
-from engine.fields import Signal
+from engine.fields import Signal, Why
 from engine.imbalance import LEVELS
+from engine.inputs import INPUTS, NAMES
 from engine.probability import model_of
+from engine.reference import references_of
 from engine.resilience import ZONE_BPS
 from engine.signals import cascade, cascade_asset, depth, depth_asset, flow, health, vacuum_asset
 from engine.signals import vacuum as vacuum_row
@@ -64,7 +66,14 @@ class Settings:
         self.wide = nearest(config.baseline.bands, WIDE)
         self.shock_at = config.cascade.drops.index(SHOCK) if SHOCK in config.cascade.drops else -1
         self.tail = settings_of(config.cascade.horizon, samples=config.cascade.samples)
+        #: What the machine could read of a book that is not known.
+        self.blind = np.zeros(1, INPUTS)
+        for name in NAMES:
+            self.blind[f"{name}_why"] = int(Why.UNKNOWN_BOOK)
         self.cascade_cadence = config.cascade.cadence * 1_000_000
+        # A reference that cannot be used is the operator's fault and is to be said before the first row.
+        for each in config.knowledge.references:
+            references_of(config, each.asset, each.instrument)
         self.layouts = {
             "depth": depth.layout(config),
             "health": health.layout(),

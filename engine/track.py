@@ -151,7 +151,8 @@ class Track:
         own = self.memory[0]
         reason = int(own["reason"])
         if reason != OK:
-            return reason
+            # Of an instrument whose first row is only being taken nothing was told yet.
+            return reason if reason > OK else int(Reason.UNSYNCED)
         if own["partial"]:
             return int(Reason.PARTIAL)
         # Not for long enough to be a change of state, but nothing can be measured against such a mid.
@@ -350,7 +351,9 @@ class Track:
         if signal == vacuum_row.SIGNAL.name:
             self.own["vacuum"] = self.clock
             row = self.settings.rows[signal]
-            vacuum_row.report(self.vacuum, self.settings.model, self.inputs, row)
+            # A book crossed for a moment leaves the machine where it is, but nothing is measured against it.
+            seen = self.inputs if reason == OK else self.settings.blind
+            vacuum_row.report(self.vacuum, self.settings.model, seen, row)
             return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
         if reason != OK or self.book is None:
             return self._encode(signal, reason, self.settings.unknown[signal], {})

@@ -11,4 +11,6 @@ consumer.assign([TopicPartition("signal.depth.v1", partition) for partition in p
 consumer.seek_to_beginning()
 for record in consumer:
     depth = json.loads(record.value)
-    print(record.key.decode(), depth["state"], depth["mid"], depth["bid_quote"], depth["ask_quote"], flush=True)
+    # Beside the instruments' records stand those of whole assets, whose key is the asset.
+    if "instrument" in depth:
+        print(record.key.decode(), depth["state"], depth["mid"], depth["bid_quote"], depth["ask_quote"], flush=True)

@@ -1,7 +1,7 @@
 """The console: signal records in; a live table of every instrument on a terminal, JSON lines in a pipe.
 
-The table is conflated: it shows the newest record of each instrument and signal a few times a second, however many
-came between. In a pipe nothing is left out: each record's JSON is one line, as it stands in the topic.
+The table is conflated: it shows the newest record of each instrument or asset and signal a few times a second, however
+many came between. In a pipe nothing is left out: each record's JSON is one line, as it stands in the topic.
 """
 
 import sys
@@ -144,16 +144,16 @@ def table(rows: Mapping[str, Row], without: Sequence[int] = ()) -> Table:
 
 
 def cells(key: str, row: Row) -> list[Text]:
-    """Word one instrument's row; of a book that is not known no number is shown."""
+    """Word the row of an instrument or of an asset; of a book that is not known no number is shown."""
     depth, health = row.value("depth"), row.value("health")
     newest = max(row.newest.values(), key=lambda record: record.time)
     state = orjson.loads(newest.value)
     offset = health.get("clock_offset_ns")
-    gaps = health.get("gaps", 0)
+    gaps = health.get("gaps", 0 if ":" in key else NOTHING)
     return [
         Text(key, style="bold"),
         Text("ok", style="green") if state["state"] == "ok" else Text(f"unknown: {state['reason']}", style="bold red"),
-        number(depth.get("mid"), ",.2f"),
+        number(depth.get("mid", depth.get("reference")), ",.2f"),
         number(depth.get("spread_bps"), ".3f"),
         *(
             Text(" | ").join(money(at(depth, f"{side}_quote", "bands", band)) for side in ("bid", "ask"))
@@ -163,7 +163,7 @@ def cells(key: str, row: Row) -> list[Text]:
         number(at(depth, "sell_bps", "notionals", NOTIONAL), ".2f"),
         number(row.rate, ",.0f"),
         number(None if offset is None else offset / 1e6, ",.1f"),
-        Text(str(gaps), style="red" if gaps else ""),
+        Text(str(gaps), style="dim" if gaps == NOTHING else "red" if gaps else ""),
     ]
 
 

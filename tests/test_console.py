@@ -81,6 +81,16 @@ def test_a_terminal_shows_one_row_of_the_newest_numbers() -> None:
     assert last[len(shown) :] == ["-0.60", "1.25", "150", "-1,270.0", "2"]
 
 
+def test_an_asset_has_a_row_of_its_own_with_its_reference_price() -> None:
+    whole = {
+        name: value for name, value in DEPTH.items() if name in ("state", "reason", "bands", "bid_quote", "ask_quote")
+    }
+    text = drawn(200, record(SIGNAL_DEPTH, whole | {"reference": 60_001.25}, key="BTC"), record(SIGNAL_DEPTH, DEPTH))
+    (last,) = [line.split() for line in text.splitlines() if line.startswith("BTC")][-1:]
+    assert last[:7] == ["BTC", "ok", "60,001.25", "–", "1.5M", "|", "900k"]
+    assert last[-5:] == ["–"] * 5
+
+
 def test_an_unknown_book_shows_its_reason_and_no_number() -> None:
     unknown = dict.fromkeys(DEPTH) | {"state": "unknown", "reason": "gap", "bands": [10, 50, 100]}
     text = drawn(200, record(SIGNAL_DEPTH, unknown | {"notionals": [100_000.0]}))

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from engine import contract
 from engine.config import BaselineConfig, EngineConfig
-from engine.fields import ENVELOPE, WHY
+from engine.fields import ENVELOPES, WHY
 from engine.pipeline import Pipeline
 from engine.schema import Contract, Kind
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_DEPTH, SIGNAL_LATEST, TOPICS
@@ -24,13 +24,12 @@ DOCS = ROOT / "docs"
 CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000), baseline=BaselineConfig(bands=(10, 50)))
 
 
-def schemas() -> dict[str, Any]:
-    found = {}
+def schemas() -> dict[tuple[str, str], Any]:
+    found: dict[tuple[str, str], Any] = {}
     for signal in contract.all_signals():
         schema = contract.record_schema(signal)
         Draft202012Validator.check_schema(schema)
-        if signal.scope == "instrument":
-            found[signal.topic] = Draft202012Validator(schema)
+        found[signal.topic, signal.scope] = Draft202012Validator(schema)
     return found
 
 
@@ -72,15 +71,19 @@ def test_every_record_is_what_its_schema_says() -> None:
     validators = schemas()
     pipeline = Pipeline("A", CONFIG)
     records = [record for batch in [*odd_books(), *market(11, 900)] for record in pipeline.step(batch)]
-    states, whys = set(), set()
+    scopes, states, whys = set(), set(), set()
     for record in records:
         value = orjson.loads(record.value)
         topic = f"signal.{value['signal']}.v1"
         assert record.topic in (topic, SIGNAL_LATEST)
-        problem = next(validators[topic].iter_errors(value), None)
+        scope = "instrument" if "instrument" in value else "asset"
+        assert record.key.rpartition("|")[2] == value[scope]
+        problem = next(validators[topic, scope].iter_errors(value), None)
         assert problem is None, f"{problem.json_path}: {problem.message}" if problem else ""
+        scopes.add((value["signal"], scope))
         states.add(value["reason"])
         whys |= set(value["why"].values())
+    assert scopes == {(signal.name, signal.scope) for signal in contract.all_signals()}
     assert {None, "gap", "stale", "crossed", "halted"} <= states
     assert {"one_sided", "no_depth", "too_few_bands", "unfilled", "quanto", "no_stamp"} <= whys <= set(WHY)
 
@@ -102,18 +105,20 @@ def test_a_wrong_record_is_refused(change: dict[str, Any]) -> None:
     pipeline = Pipeline("A", CONFIG)
     records = [r for batch in opening(0) for r in pipeline.step(batch) if r.topic == SIGNAL_DEPTH]
     good = orjson.loads(records[-1].value)
-    validator = schemas()[SIGNAL_DEPTH]
+    validator = schemas()[SIGNAL_DEPTH, "instrument"]
     assert validator.is_valid(good)
     assert not validator.is_valid(good | change)
 
 
 def test_records_open_with_the_envelope_and_follow_the_table() -> None:
     pipeline = Pipeline("A", CONFIG)
-    records = [r for batch in opening(0) for r in pipeline.step(batch)]
-    for signal in (each for each in contract.all_signals() if each.scope == "instrument"):
-        for record in (r for r in records if r.topic == signal.topic):
+    records = [r for batch in [*opening(0), *market(3, 300)] for r in pipeline.step(batch)]
+    for signal in contract.all_signals():
+        alike = [r for r in records if r.topic == signal.topic and (":" in r.key) == (signal.scope == "instrument")]
+        assert alike
+        for record in alike:
             value = orjson.loads(record.value)
-            assert list(value) == [field.name for field in (*ENVELOPE, *signal.fields)] + ["why"]
+            assert list(value) == [field.name for field in (*ENVELOPES[signal.scope], *signal.fields)] + ["why"]
 
 
 def test_no_number_is_written_that_json_cannot_hold() -> None:
@@ -122,7 +127,7 @@ def test_no_number_is_written_that_json_cannot_hold() -> None:
         for record in pipeline.step(batch):
             numbers = [v for v in orjson.loads(record.value).values() if isinstance(v, float)]
             assert all(math.isfinite(number) for number in numbers)
-        for row in pipeline._settings.rows.values():
+        for row in (*pipeline._settings.rows.values(), *pipeline._settings.asset_rows.values()):
             floats = [row[name] for name in row.dtype.names or () if row.dtype[name].base.kind == "f"]
             assert all(np.isfinite(cells).all() for cells in floats)
 
@@ -168,6 +173,6 @@ def test_every_reference_of_asyncapi_leads_somewhere() -> None:
 
 def test_the_page_names_every_field_and_reason() -> None:
     page = (DOCS / "signals.md").read_text()
-    names = {field.name for signal in contract.all_signals() for field in (*ENVELOPE, *signal.fields)}
+    names = {field.name for signal in contract.all_signals() for field in (*ENVELOPES[signal.scope], *signal.fields)}
     words = names | set(WHY[1:]) | {reason.name.lower() for reason in Reason}
     assert sorted(word for word in words if f"`{word}`" not in page) == []

@@ -18,7 +18,16 @@ from airpocket.worker import WorkerConfig
 from engine.broker import BrokerConfig
 from engine.errors import BadConfig, BadRecord
 from engine.schema import Record
-from engine.topics import MARKET, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH, SIGNAL_LATEST, STATE
+from engine.topics import (
+    MARKET,
+    SIGNAL_CASCADE,
+    SIGNAL_DEPTH,
+    SIGNAL_FLOW,
+    SIGNAL_HEALTH,
+    SIGNAL_LATEST,
+    SIGNAL_VACUUM,
+    STATE,
+)
 from ingest.topic import Taken, TopicSource
 from sinks.topic import TopicSink
 from tests.brokers import wait
@@ -88,7 +97,14 @@ def test_without_a_snapshot_everything_is_replayed_in_silence(broker: BrokerConf
 def test_a_crash_between_two_topics_is_made_good_topic_by_topic(broker: BrokerConfig) -> None:
     market = log(300)
     publish(broker, market)
-    reach = {SIGNAL_DEPTH: 150, SIGNAL_FLOW: 20, SIGNAL_CASCADE: 1, SIGNAL_HEALTH: 3, SIGNAL_LATEST: 0}
+    reach = {
+        SIGNAL_DEPTH: 150,
+        SIGNAL_FLOW: 20,
+        SIGNAL_CASCADE: 1,
+        SIGNAL_HEALTH: 3,
+        SIGNAL_VACUUM: 2,
+        SIGNAL_LATEST: 0,
+    }
     for (topic, partition), outputs in expected(market).items():
         _write(broker, [topic], outputs[: reach[topic]], partition)
     with engine(broker, OFTEN):

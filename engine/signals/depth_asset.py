@@ -83,9 +83,17 @@ def sum_within(levels: Rows, edges: Ints, side: int, unit: Rows, bases: Floats, 
 
 
 def measure_across(
-    config: EngineConfig, parts: Sequence[Part], middle: Fraction, references: Floats, row: Rows
+    config: EngineConfig,
+    parts: Sequence[Part],
+    middle: Fraction,
+    pasts: Sequence[Rows],
+    references: Floats,
+    row: Rows,
 ) -> dict[str, Any]:
-    """Fill one row from the books of one or more venues; return what has one element per venue."""
+    """Fill one row from the books of one or more venues; return what has one element per venue.
+
+    `pasts` are the baselines of the asset's books, known now or not: an outage does not widen the gap since the event.
+    """
     row["undefined"] = 0
     row["reference"], row["bands"], row["concentration"] = float(middle), config.bands, config.asset.concentration
     bands = sorted({*config.bands, config.asset.concentration})
@@ -106,7 +114,8 @@ def measure_across(
         row[f"{side}_base"], row[f"{side}_quote"], row[f"{side}_own"] = around[0, kept], around[1, kept], owned[0, kept]
         row[f"{side}_complete"] = complete[kept]
     _concentrate(shares, row)
-    _compare(config, parts, float(middle), references, row)
+    _compare(config, parts, row)
+    _gap(config, pasts, float(middle), references, row)
     return {
         "venues": [part.key for part in parts],
         "venue_mid": [float(part.mid) for part in parts],
@@ -145,12 +154,11 @@ def _concentrate(shares: Mapping[str, float], row: Rows) -> None:
     row["without_top"] = total - max(venues.values())
 
 
-def _compare(config: EngineConfig, parts: Sequence[Part], middle: float, references: Floats, row: Rows) -> None:
-    """Fill the sums' baselines and ratios, over the venues that have a baseline, and the gap since the event."""
+def _compare(config: EngineConfig, parts: Sequence[Part], row: Rows) -> None:
+    """Fill the sums' baselines and ratios, over the venues that have a baseline."""
     row["baseline_bands"], weakest, counted = config.baseline.bands, 0, set()
     for n in range(len(config.baseline.bands)):
         usual = {"bid": 0.0, "ask": 0.0}
-        missing = 0
         for side, name in enumerate(("bid", "ask")):
             now, known = 0.0, 0
             for part in parts:
@@ -166,13 +174,23 @@ def _compare(config: EngineConfig, parts: Sequence[Part], middle: float, referen
             row[f"{name}_baseline"][0, n], row[f"{name}_baseline_why"][0, n] = usual[name], why
             row[f"{name}_ratio"][0, n] = 0.0 if ratio_why else now / usual[name]
             row[f"{name}_ratio_why"][0, n] = ratio_why
-            missing = max(missing, why)
             row["undefined"] |= int(ratio_why > 0)
-        gap_why = NO_REFERENCE if references[n] <= 0 else missing
-        row["gap"][0, n] = 0.0 if gap_why else 1.0 - sum(usual.values()) * middle / references[n]
-        row["gap_why"][0, n] = gap_why
-        row["undefined"] |= int(gap_why > 0)
     row["baseline_source"], row["baselines"] = weakest, len(counted)
+
+
+def _gap(config: EngineConfig, pasts: Sequence[Rows], middle: float, references: Floats, row: Rows) -> None:
+    """Fill what has left since the event."""
+    for n in range(len(config.baseline.bands)):
+        usual = [
+            value
+            for past in pasts
+            for value, source in (baseline_of(past, 2 * n), baseline_of(past, 2 * n + 1))
+            if source
+        ]
+        why = NO_REFERENCE if references[n] <= 0 else 0 if usual else NO_BASELINE
+        row["gap"][0, n] = 0.0 if why else 1.0 - sum(usual) * middle / references[n]
+        row["gap_why"][0, n] = why
+        row["undefined"] |= int(why > 0)
 
 
 BASE: Final = "base units"
