@@ -86,7 +86,11 @@ class Asset:
         reason = OK if good else reason_of(tracks.values())
         change = reason != own["reason"]
         own["reason"] = reason
-        self.cascade.close(now, float(middle))
+        if reason == OK:
+            self.cascade.close(now, float(middle))
+        else:
+            # Seconds in which nothing was seen are no observation of net selling.
+            self.cascade.lose()
         moved = self._move(good, reason, now)
         out = []
         for index, (signal, cadence) in enumerate(ASSET_SIGNALS):
@@ -146,7 +150,8 @@ class Asset:
             by_venue = depth_asset.measure_across(known.config, depth_parts(good), middle, self.references, row)
         left_out = {"excluded": list(without), "excluded_why": list(without.values())}
         fields, why = layout.values(row)
-        return self._encode(signal, now, {**fields, **by_venue, **left_out}, why)
+        found = {**fields, **by_venue, **left_out}
+        return self._encode(signal, now, {field.name: found[field.name] for field in signal.fields}, why)
 
     def _encode(self, signal: Signal, now: int, fields: Mapping[str, Any], why: Mapping[str, str]) -> bytes:
         reason = int(self.own["reason"][0])

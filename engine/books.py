@@ -56,8 +56,6 @@ def ladder(levels: Rows, unit: Rows, factor: float) -> Ladder:
 
 def summed(sides: Sequence[Ladder]) -> Ladder:
     """Sum sides by price."""
-    if len(sides) == 1:
-        return sides[0]
     starts = np.cumsum([0, *(len(side.prices) for side in sides)]).astype(np.int64)
     prices, sizes = np.zeros(int(starts[-1])), np.zeros(int(starts[-1]))
     whole = (np.concatenate([s.prices for s in sides]), np.concatenate([s.sizes for s in sides]))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from engine.cascade import NONE, Floats
 from engine.config import EngineConfig
 from engine.kernel import kernel
-from engine.liquidation_exposures import exposures_of, join
+from engine.liquidation_exposures import exposures_of, join, listed
 from engine.liquidation_grid import CLASSES
 from engine.liquidation_weights import draw, weights
 from engine.liquidations import ROOM, coverage, triggers
@@ -95,8 +95,7 @@ def laid(each: Sequence[Rows]) -> Rows:
 
 def known(config: EngineConfig, asset: str) -> tuple[Rows, int]:
     """Give the levered exposures of an asset, and how many holders are known that have no leverage."""
-    holders = sum(1 for each in config.knowledge.exposures if each.asset == asset and each.trigger is None)
-    return exposures_of(config, asset), holders
+    return exposures_of(config, asset), len(listed(config, asset))
 
 
 @kernel

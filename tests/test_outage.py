@@ -1,4 +1,4 @@
-"""An outage of a venue is no vacuum: whatever ends the stream, the states are unknown, with the cause, and come back."""
+"""An outage of a venue is no vacuum: whatever ends the stream, states are unknown, with the cause, and come back."""
 
 import asyncio
 from pathlib import Path

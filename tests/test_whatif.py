@@ -5,16 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
 from airpocket import cli
 from airpocket.whatif import Answer, ask, from_tapes, lines
-from engine.config import EngineConfig
+from engine.config import CascadeConfig, EngineConfig
 from engine.errors import BadConfig
 from engine.knowledge import Exposure, Knowledge
 from engine.pipeline import Pipeline
-from engine.schema import Contract, Kind
+from engine.schema import REFERENCE, TRADE, Contract, Kind, Reference
 from tests.stream import instrument, message
 
 BIDS = [(10_000, 500), (9_900, 500), (9_800, 500), (9_700, 500), (9_600, 2_000), (9_500, 4_000)]
@@ -105,6 +106,78 @@ def test_what_the_book_does_not_hold_is_said_so() -> None:
     assert (answer.price, answer.move_bps) == (None, None)
     assert answer.unsold == pytest.approx(1_000 + 16 - 80)
     assert "ends beyond the book" in lines(answer)
+
+
+def positioned(config: EngineConfig, venues: Sequence[tuple[str, int]] = (("one", 0),)) -> Pipeline:
+    """The books, behind whose first one 200 base units of longs and of shorts were entered at 100.02."""
+    pipeline, unit = books(config, venues), instrument("one")
+    for at, value in ((10, 10_000), (20, None), (30, 30_000)):
+        if value is None:
+            rows = np.zeros(1, TRADE)
+            rows["price"], rows["size"], rows["side"], rows["fills"] = 10_002, 100, 1, 1
+            pipeline.step(replace(message(Kind.TRADE, at, (), (), unit, count=1), trades=rows))
+        else:
+            heard = np.zeros(1, REFERENCE)
+            heard["what"], heard["value"] = int(Reference.OPEN_INTEREST), value
+            pipeline.step(replace(message(Kind.REFERENCE, at, (), (), unit, count=1), references=heard))
+    return pipeline
+
+
+def test_the_estimated_map_fires_too_and_says_what_it_is_worth() -> None:
+    config = knowing()
+    answer = ask(positioned(config), "sell", 6.0 * 100.01, [], config)
+    # 10 of 200 are at 100 times leverage and wait at 99.41; bankrupt at 99.02, they find nobody at 99.00.
+    assert (answer.fired_estimated, answer.fired, answer.map_source) == (1, (), "estimated")
+    assert answer.map_coverage == pytest.approx(2 / 3)
+    assert answer.forced == answer.forced_estimated == answer.unsold == pytest.approx(10.0)
+    assert answer.price == answer.price_alone == 99.0
+    assert answer.amplification == pytest.approx(16 / 6)
+    assert "triggers 1 of the estimated map: 10.00 A (it holds 66.7% of open interest)" in lines(answer)
+    assert "estimated maps that hold 66.7% of open interest" in answer.assumptions
+
+
+def test_triggers_of_both_kinds_are_told_apart() -> None:
+    config = knowing(("first", "long", 2.0, 99.5), ("low", "long", 9.0, 80.0), ("treasury", "long", 1e6, None))
+    answer = ask(positioned(config), "sell", 6.0 * 100.01, [], config)
+    assert (answer.fired_estimated, [each.name for each in answer.fired]) == (1, ["first"])
+    assert [answer.forced, answer.forced_estimated] == pytest.approx([12.0, 10.0])
+    assert (answer.map_source, answer.holders) == ("both", ("treasury",))
+
+
+def test_the_map_of_one_venue_stands_behind_the_books_of_all() -> None:
+    config = knowing()
+    answer = ask(positioned(config, [("one", 0), ("two", 0)]), "sell", 11.0 * 100.01, [99.0], config)
+    assert answer.fired_estimated == 1
+    assert answer.map_coverage == pytest.approx(2 / 3)
+    # 20 rest down to 99.00, and 10 of the map wait there.
+    assert answer.levels[0]["critical_quote"] == pytest.approx(10.0 * 100.01)
+
+
+def test_a_venue_of_another_currency_is_left_out_and_named() -> None:
+    config = knowing()
+    answer = ask(books(config, [("one", 0), ("two", 0), ("won", 5_000)]), "sell", 14.0 * 100.01, [], config)
+    assert answer.venues == ("one:AUSD", "two:AUSD")
+    assert answer.without == {"won:AUSD": "mid more than 20 % off the others'"}
+
+
+def test_an_exposure_that_has_traded_is_not_fired_again() -> None:
+    config = knowing(("first", "long", 2.0, 99.5))
+    pipeline = books(config)
+    rows = np.zeros(1, TRADE)
+    rows["price"], rows["size"], rows["side"], rows["fills"] = 9_950, 100, -1, 1
+    pipeline.step(replace(message(Kind.TRADE, 10, (), (), instrument("one"), count=1), trades=rows))
+    answer = ask(pipeline, "sell", 8.0 * 100.01, [], config)
+    assert (answer.fired, answer.forced, answer.map_source) == ((), 0.0, "none")
+
+
+def test_slices_and_a_lagging_mark_force_less() -> None:
+    config = replace(knowing(*LEVERED), cascade=CascadeConfig(slice=0.5))
+    answer = ask(books(config), "sell", 8.5 * 100.01, [], config)
+    # 8.5 + 1 are held at 99.00; all at once it would be 10.5, and end at 96.
+    assert (answer.price, answer.forced, answer.forced_estimated) == (99.0, 1.0, 0.0)
+    assert "50% of what is forced is sold at once" in answer.assumptions
+    config = replace(knowing(*LEVERED), cascade=CascadeConfig(pass_through=0.5))
+    assert ask(books(config), "sell", 8.5 * 100.01, [], config).price == 99.0
 
 
 @pytest.mark.parametrize(

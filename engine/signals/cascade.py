@@ -173,14 +173,6 @@ def reach(config: EngineConfig, book: Book) -> tuple[int, int]:
     return -(-(bid + ask) * (10_000 - bps) // 20_000), (bid + ask) * (10_000 + bps) // 20_000
 
 
-def moved(before: Rows, after: Rows, step: float) -> bool:
-    """Say whether a critical shock of one CASCADE row has changed in another by more than a share of what it was."""
-    return any(
-        bool((np.abs(after[name] - before[name]) > step * before[name]).any())
-        for name in ("fall_critical", "squeeze_critical")
-    )
-
-
 BASE: Final = "base units"
 QUOTE: Final = "quote units"
 PRICE: Final = "quote units per base unit"

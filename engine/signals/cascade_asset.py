@@ -131,10 +131,11 @@ class AssetCascade:
         tail.restart_tail(self.tail)
         self.risk["time"] = 0
 
-    def measure(self, parts: Sequence[Part], now: int, row: Rows) -> None:
-        """Fill an asset's CASCADE row from at least one part."""
+    def measure(self, parts: Sequence[Part], now: int, row: Rows) -> Whole:
+        """Fill an asset's CASCADE row from at least one part; give the books that it was measured from."""
         whole = measure_asset(self.config, self.asset, parts, row)
         tell_risk(self.config, whole.seen, (self.tail, self.settings), self.risk, now, row)
+        return whole
 
     def dump(self) -> list[bytes]:
         """Write everything that is remembered, one part for each of PARTS."""
