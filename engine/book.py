@@ -43,8 +43,6 @@ class Book:
         self._sizes = np.zeros((2, WINDOWS[0]), np.int64)
         self._occupied = np.zeros((2, WINDOWS[0] // WORD), np.int64)
         self._far = np.zeros((2, 2, 1024), np.int64)
-        #: Levels that may still come before the lists beside the window could be full.
-        self._room = 1024
         self._sorted = np.zeros(1024, LEVEL)
 
     def update(self, levels: Rows, bids: int, replace: bool) -> None:
@@ -59,7 +57,7 @@ class Book:
             self._check(levels)
             self.clear()
             self._place(levels, bids)
-        self._reserve(count)
+        self.reserve(count)
         outcome = apply(self._memory, self._bands, self._sizes, self._occupied, self._far, levels, bids)
         if outcome == OUT_OF_RANGE:
             self._check(levels)
@@ -68,7 +66,7 @@ class Book:
             memory["known_low"] = levels["price"][:bids].min() if bids else 0
             memory["known_high"] = levels["price"][bids:].max() if count > bids else 0
         if outcome == OFF_CENTRE:
-            self._recentre()
+            self.recentre()
 
     def clear(self) -> None:
         """Forget every level."""
@@ -85,6 +83,11 @@ class Book:
     def ladder(self) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Give the arrays that `engine.ladder` reads a book from: memory, sizes, occupied, far; never to be written."""
         return self._memory, self._sizes, self._occupied, self._far
+
+    @property
+    def arrays(self) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Give what `engine.ladder.apply` writes, memory to far; only until the book is changed by other means."""
+        return self._memory, self._bands, self._sizes, self._occupied, self._far
 
     @property
     def bands(self) -> NDArray[np.int64]:
@@ -168,19 +171,15 @@ class Book:
             self._occupied = np.zeros((2, window // WORD), np.int64)
         self._memory["origin"] = middle - window // 2
 
-    def _reserve(self, count: int) -> None:
+    def reserve(self, count: int) -> None:
         """Make room beside the window for as many levels as one update could put there."""
-        self._room -= count
-        if self._room >= 0:
-            return
         taken = int(max(self._memory["bid_far"][0], self._memory["ask_far"][0]))
         if taken + count > self._far.shape[2]:
             far = np.zeros((2, 2, 2 * (taken + count)), np.int64)
             far[:, :, :taken] = self._far[:, :, :taken]
             self._far = far
-        self._room = self._far.shape[2] - taken - count
 
-    def _recentre(self) -> None:
+    def recentre(self) -> None:
         """Move the window to where the mid is now. Rare: it takes a move of about an eighth of the price."""
         bids, asks = self.levels()
         low, high = int(self._memory["known_low"][0]), int(self._memory["known_high"][0])
@@ -190,5 +189,5 @@ class Book:
 
     def _rebuild(self, levels: Rows, bids: int) -> None:
         self._place(levels, bids)
-        self._reserve(len(levels))
+        self.reserve(len(levels))
         apply(self._memory, self._bands, self._sizes, self._occupied, self._far, levels, bids)

@@ -11,7 +11,7 @@ book is shown. Nothing here reads a clock, an environment or an offset; the offs
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -21,27 +21,37 @@ from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.fields import Signal
 from engine.instrument import Instrument
-from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Flag, Kind, Record, Reference
+from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Kind, Record, Reference, Rows
 from engine.schema import LIQUIDATION as LIQUIDATION_ROW
 from engine.schema import REFERENCE as REFERENCE_ROW
 from engine.schema import TRADE as TRADE_ROW
 from engine.settings import SIGNALS, Settings
 from engine.signals.health import CHANGE
+from engine.step import (
+    CURSOR,
+    DUE,
+    END,
+    HISTORY,
+    LIQUIDATION,
+    OPENING,
+    REFERENCE,
+    ROOM,
+    SNAPSHOT,
+    TIME,
+    TOUCH,
+    TRADE,
+    keeps,
+)
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_LATEST
 from engine.track import PARTS, Track, parse_instrument
-from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW, OK
+from engine.trust import INSTRUMENT_ROW, OK
 
 #: Later than any row.
 NEVER: Final = 1 << 62
-TOUCH: Final = int(Kind.TOUCH)
-TRADE: Final = int(Kind.TRADE)
-REFERENCE: Final = int(Kind.REFERENCE)
-LIQUIDATION: Final = int(Kind.LIQUIDATION)
 #: Families that come beside the book, by the kind of their messages: their name in a Batch.
 OTHERS: Final = {TRADE: "trades", REFERENCE: "references", LIQUIDATION: "liquidations"}
-HISTORY: Final = int(Flag.HISTORY)
 #: Parts of a state before those of the tracks, and of each track.
-OPENING: Final = 1 + len(asset.PARTS)
+SHARED: Final = 1 + len(asset.PARTS)
 EACH: Final = 3 + len(PARTS)
 
 
@@ -57,6 +67,7 @@ class Pipeline:
         self._across = Asset(asset, self._settings)
         #: Latest receive stamp of any instrument, and the earliest that another instrument waits for.
         self._clock = 0
+        self._cursor = np.zeros(1, CURSOR)
         self._alarm = NEVER
 
     @property
@@ -66,41 +77,59 @@ class Pipeline:
 
     def step(self, batch: Batch, offset: int = -1) -> list[Record]:
         """Take one batch, return the records that follow. Raises BadRecord, nothing changed, on a malformed one."""
-        received, kinds, counts = self._check(batch)
+        messages, levels = ready(batch.messages, MESSAGE), ready(batch.levels, LEVEL)
+        self._check(batch, messages)
         instruments = [parse_instrument(batch.instrument, row) for row in batch.instruments]
         track = self._tracks.get(batch.instrument)
         if track is None:
             track = self._tracks[batch.instrument] = Track(batch.instrument, self.asset, self._settings)
-        # Kernels compile once for each kind of array: ours is always writable, whatever the source gave.
-        messages, levels = np.array(batch.messages, MESSAGE), np.array(batch.levels, LEVEL)
-        others = {kind: np.array(getattr(batch, name), FAMILY[Kind(kind)]) for kind, name in OTHERS.items()}
+        trades = ready(batch.trades, TRADE_ROW)
         out: list[Record] = []
-        at, taken = 0, {TRADE: 0, REFERENCE: 0, LIQUIDATION: 0}
-        for i, kind in enumerate(kinds):
-            self._tell_time(received[i], track, offset, out)
-            action = IGNORE
-            if kind <= DELTA:
-                action = track.apply(messages, i, levels[at : at + counts[i]])
-            elif kind == INSTRUMENT_ROW:
-                action = track.name(instruments.pop(0))
-            elif kind in taken:
-                rows = others[kind][taken[kind] : taken[kind] + counts[i]]
-                taken[kind] += counts[i]
-                if not messages["flags"][i] & HISTORY:
-                    track.hear(kind, rows, received[i])
-                    if kind == TRADE and track.usable:
-                        self._across.cascade.hear(rows, track.unit, self._clock)
-            due = track.settle(messages, i, action, levels, at if kind == TOUCH else 0)
+        cursor, at = self._cursor, self._cursor[0]
+        at["clock"] = self._clock
+        for name in OPENING:
+            at[name] = 0
+        while True:
+            at["limit"] = min(self._alarm, self._across.due)
+            code = track.step(cursor, self._across.cascade.tail, messages, levels, trades)
+            self._clock = int(at["clock"])
             self._alarm = min(self._alarm, track.alarm)
-            if due:
-                self._speak(track, due, offset, out)
-            if kind <= TOUCH:
-                at += counts[i]
-        return out
+            if code == END:
+                return out
+            if code == TIME:
+                self._tell_time(int(messages["received"][at["at"]]), track, offset, out)
+            elif code == DUE:
+                self._conclude(track, int(at["records"]), offset, out)
+            else:
+                self._take(code, track, batch, messages, instruments)
+
+    def _conclude(self, track: Track, records: int, offset: int, out: list[Record]) -> None:
+        """Write what a message calls for, and move the book's window where it must be moved."""
+        if track.book is not None and self._cursor["off_centre"][0]:
+            self._cursor["off_centre"] = 0
+            track.book.recentre()
+        due = track.conclude(records) if records else 0
+        if due:
+            self._speak(track, due, offset, out)
+
+    def _take(self, code: int, track: Track, batch: Batch, messages: Rows, instruments: list[Instrument]) -> None:
+        """Take what the kernel left: rows that need new arrays, or are rare."""
+        at = self._cursor[0]
+        i = int(at["at"])
+        kind, count = int(messages["kind"][i]), int(messages["count"][i])
+        if code == ROOM and track.book is not None:
+            track.book.reserve(count)
+        elif code == SNAPSHOT:
+            at["action"] = track.replace(messages, i, batch.levels[at["levels"] : at["levels"] + count])
+        elif kind == INSTRUMENT_ROW:
+            at["action"] = track.name(instruments.pop(0))
+        elif not messages["flags"][i] & HISTORY:
+            name = OTHERS[kind]
+            rows = ready(getattr(batch, name)[at[name] : at[name] + count], FAMILY[Kind(kind)])
+            track.hear(kind, rows, int(messages["received"][i]))
 
     def _tell_time(self, received: int, own: Track, offset: int, out: list[Record]) -> None:
         """Let every instrument whose time has come speak; the message's own one last."""
-        self._clock = max(self._clock, received)
         if self._clock >= self._alarm:
             for track in self._tracks.values():
                 if track is not own and self._clock >= track.alarm:
@@ -141,26 +170,25 @@ class Pipeline:
             headers = ((HEADER_SOURCE, b"%d:%d" % (offset, len(out))), self._engine)
             out.append(Record(topic=topic, key=name, asset=self.asset, time=time, value=value, headers=headers))
 
-    def _check(self, batch: Batch) -> tuple[list[int], list[int], list[int]]:
-        """Give the columns that the loop needs: receive stamps, kinds, row counts."""
+    def _check(self, batch: Batch, messages: Rows) -> None:
+        """Refuse a batch of another asset, or one whose messages promise other rows than it holds."""
         if batch.asset != self.asset:
             raise BadRecord(f"batch of {batch.instrument} is of asset {batch.asset}, this pipeline is of {self.asset}")
-        received, kinds, counts, bids = (batch.messages[n].tolist() for n in ("received", "kind", "count", "bids"))
-        rows = sum(count for count, kind in zip(counts, kinds, strict=True) if kind <= TOUCH)
-        names = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == INSTRUMENT_ROW)
-        for other, name in OTHERS.items():
-            promised = sum(count for count, kind in zip(counts, kinds, strict=True) if kind == other)
-            if promised != len(getattr(batch, name)):
-                held = len(getattr(batch, name))
-                raise BadRecord(f"batch of {batch.instrument} promises {promised} {name}, it holds {held}")
-        if rows != len(batch.levels) or names != len(batch.instruments) or names != kinds.count(INSTRUMENT_ROW):
-            raise BadRecord(
-                f"batch of {batch.instrument} promises {rows} levels and {names} instruments, "
-                f"it holds {len(batch.levels)} and {len(batch.instruments)}"
-            )
-        if any(bid > count for bid, count in zip(bids, counts, strict=True)):
+        held = (len(batch.levels), len(batch.trades), len(batch.references), len(batch.liquidations))
+        if keeps(messages, *held, len(batch.instruments)):
+            return
+        promised = {kind: int(messages["count"][messages["kind"] == kind].sum()) for kind in (*OTHERS, INSTRUMENT_ROW)}
+        for kind, name in OTHERS.items():
+            if promised[kind] != len(getattr(batch, name)):
+                met = f"{promised[kind]} {name}, it holds {len(getattr(batch, name))}"
+                raise BadRecord(f"batch of {batch.instrument} promises {met}")
+        if (messages["bids"] > messages["count"]).any():
             raise BadRecord(f"batch of {batch.instrument} has a message with more bids than levels")
-        return received, kinds, counts
+        rows = int(messages["count"][messages["kind"] <= TOUCH].sum())
+        raise BadRecord(
+            f"batch of {batch.instrument} promises {rows} levels and {promised[INSTRUMENT_ROW]} instruments, "
+            f"it holds {len(batch.levels)} and {len(batch.instruments)}"
+        )
 
     def dump(self) -> bytes:
         """Write everything that is remembered: a pipeline loaded from it goes on as this one would."""
@@ -173,16 +201,21 @@ class Pipeline:
     def load(cls, state: bytes, config: EngineConfig) -> Self:
         """Read what `dump` wrote. Raises BadRecord where it is cut, altered, or of another version or configuration."""
         name, parts = snapshot.unpack(state, config.digest())
-        if len(parts) % EACH != OPENING or len(parts[0]) != 8:
+        if len(parts) % EACH != SHARED or len(parts[0]) != 8:
             raise BadRecord(f"a state of {len(parts)} parts of other sizes than version {snapshot.VERSION} has")
         pipeline = cls(name, config)
         pipeline._clock = int(np.frombuffer(parts[0], np.int64)[0])
-        pipeline._across = Asset.load(parts[1:OPENING], name, pipeline._settings)
-        for begin in range(OPENING, len(parts), EACH):
+        pipeline._across = Asset.load(parts[1:SHARED], name, pipeline._settings)
+        for begin in range(SHARED, len(parts), EACH):
             track = Track.load(parts[begin : begin + EACH], name, pipeline._settings)
             pipeline._tracks[track.key] = track
             pipeline._alarm = min(pipeline._alarm, track.alarm)
         return pipeline
+
+
+def ready(rows: Rows, dtype: np.dtype[Any]) -> Rows:
+    """Give rows as kernels take them, for they compile once for each kind of array: writable, in one piece."""
+    return rows if rows.dtype is dtype and rows.flags.carray else np.array(rows, dtype)
 
 
 def warm(config: EngineConfig) -> None:

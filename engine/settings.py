@@ -50,7 +50,9 @@ class Settings:
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         self.digest = config.digest()
-        self.limits = health.limits_of(config)
+        #: Those of `engine.signals.health`, and how far a cascade is to look at every book message, bps, 0: at none.
+        reach = 0 if config.cascade.cadence else config.cascade.drops[-1] + cascade.BEYOND
+        self.limits = np.append(health.limits_of(config), reach)
         self.cell = config.flow.cell * 1_000_000
         self.latest = config.latest_cadence * 1_000_000
         self.bands = np.array(config.bands, np.int64)

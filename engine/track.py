@@ -15,15 +15,17 @@ from engine.errors import BadConfig, BadFrame, BadRecord
 from engine.fields import RECORD_VERSION, Why
 from engine.inputs import INPUTS
 from engine.instrument import Instrument, from_row
+from engine.ladder import MEMORY
 from engine.money import UNIT, unit_of
 from engine.pockets import measure_pockets
 from engine.reference import references_of
-from engine.schema import INSTRUMENT, Contract, Flag, Kind, Rows, empty
+from engine.schema import INSTRUMENT, Contract, Rows, empty
 from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, VACUUM, Settings
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
+from engine.step import REFERENCE, step
 from engine.triggers import known, maps_of
-from engine.trust import DELTA, IGNORE, NO_BOOK, OK, PARTIAL, REFUSED, RENAMED, REPLACE, UPDATE, Reason, admit
+from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
 
@@ -47,7 +49,14 @@ OWN: Final = np.dtype(
 )
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
 PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
-CONTINUED: Final = int(Flag.CONTINUED)
+#: The ladder of an instrument that is not known yet; never written.
+NOWHERE: Final = (
+    np.zeros(1, MEMORY),
+    np.zeros((5, 0), np.int64),
+    np.zeros((2, 0), np.int64),
+    np.zeros((2, 0), np.int64),
+    np.zeros((2, 2, 0), np.int64),
+)
 
 
 class Track:
@@ -158,64 +167,54 @@ class Track:
         # Not for long enough to be a change of state, but nothing can be measured against such a mid.
         return int(Reason.CROSSED) if own["crossed_since"] else OK
 
-    def apply(self, messages: Rows, i: int, levels: Rows) -> int:
-        """Take a SNAPSHOT or DELTA into the book; say what was done with it."""
-        if self.book is None:
-            return NO_BOOK
-        action = admit(self.memory, messages, i)
-        if action == IGNORE:
-            return action
-        known, bids = self.settings.flow, int(messages["bids"][i])
-        if action == REPLACE:
-            flow.restart(self.flow)
-        elif messages["kind"][i] == DELTA:
-            flow.before(self.flow, known, *self.book.ladder(), levels, bids)
+    def step(self, cursor: Rows, whole_tail: Rows, messages: Rows, levels: Rows, trades: Rows) -> int:
+        """Take messages from the cursor's on, as `engine.step` does; return why it stopped."""
+        at, known = cursor[0], self.settings
+        at["due"], at["alarm"], at["cell_ends"] = self.due, self.alarm, (int(self.own["cell"][0]) + 1) * known.cell
+        at["named"] = self.book is not None
+        code = step(
+            cursor,
+            known.limits,
+            self.memory,
+            self.flow,
+            known.flow,
+            self.map,
+            self.assumed,
+            self.tail,
+            known.tail,
+            whole_tail,
+            *(self.book.arrays if self.book is not None else NOWHERE),
+            self.unit,
+            messages,
+            levels,
+            trades,
+        )
+        self.due, self.alarm = int(at["due"]), int(at["alarm"])
+        return code
+
+    def replace(self, messages: Rows, i: int, levels: Rows) -> int:
+        """Take a SNAPSHOT in place of the book; say what was done with it."""
+        assert self.book is not None
+        flow.restart(self.flow)
         try:
-            self.book.update(levels, bids, action == REPLACE)
+            self.book.update(levels, int(messages["bids"][i]), True)
         except BadFrame:
             flow.restart(self.flow)
             return REFUSED
-        # Between the parts of one message the book is no state that a market was in.
         if not messages["flags"][i] & PARTIAL:
-            flow.after(self.flow, known, *self.book.ladder(), self.clock)
-        return action
+            flow.after(self.flow, self.settings.flow, *self.book.ladder(), self.clock)
+        return REPLACE
 
     def hear(self, kind: int, rows: Rows, received: int) -> None:
-        """Take TRADE, REFERENCE or LIQUIDATION rows; before the first INSTRUMENT row they have no meaning."""
-        if self.instrument is None:
+        """Take REFERENCE or LIQUIDATION rows; of an unknown instrument, or a spot market, they mean nothing."""
+        if self.instrument is None or self.instrument.contract == Contract.SPOT:
             return
-        now = max(self.clock, received)
-        if kind == Kind.TRADE:
-            flow.trade(self.flow, self.settings.flow, rows, self.unit, now)
-            # Nobody is liquidated on a spot market, but known exposures are over where their trigger trades.
-            liquidations.take_trades(self.map, self.assumed, rows, self.unit, now)
-            if self.memory["reason"][0] == OK:
-                tail.take_trades(self.tail, self.settings.tail, rows, self.unit, now)
-        elif self.instrument.contract == Contract.SPOT:
-            return
-        elif kind == Kind.REFERENCE:
-            liquidations.take_references(self.map, self.assumed, rows, self.unit, now)
-        else:
-            liquidations.take_liquidations(self.map, self.assumed, rows, self.unit, now)
+        take = liquidations.take_references if kind == REFERENCE else liquidations.take_liquidations
+        take(self.map, self.assumed, rows, self.unit, max(self.clock, received))
 
-    def settle(self, messages: Rows, i: int, action: int, levels: Rows, at: int) -> int:
-        """Take a message into the book's health, after the book did; return the records that are due."""
-        kind = messages["kind"][i]
-        best = self.book.best if kind <= DELTA and self.book and action != IGNORE else (0, 0, 0, 0)
-        limits = self.settings.limits
-        due, self.due, self.alarm = health.settle(self.memory, limits, messages, i, action, levels, at, *best)
-        if self.settings.cascade_cadence == 0 and action in (UPDATE, REPLACE):
-            due |= self._answer(int(messages["flags"][i]), action, levels, int(messages["bids"][i]))
+    def conclude(self, due: int) -> int:
+        """Take what a message calls for; return the records that are due."""
         return self._also(due, True)
-
-    def _answer(self, flags: int, action: int, levels: Rows, bids: int) -> int:
-        """Say whether a book message calls for a cascade record: a whole one that can change the answer."""
-        assert self.book is not None
-        if flags & PARTIAL:
-            return 0
-        # The parts of a message were not looked at one by one.
-        whole = action == REPLACE or flags & CONTINUED > 0
-        return CASCADE if whole or cascade.depends(levels, bids, *cascade.reach(self.settings.config, self.book)) else 0
 
     def pass_time(self, now: int, own_row: bool) -> int:
         """Let row time pass; return the records that are due."""
