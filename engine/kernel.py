@@ -2,7 +2,8 @@
 
 Compiler flags live here and nowhere else. No fastmath and no parallel reductions, so that a float is the same float on
 every run; the GIL is released, so that shards may share a process; results are cached on disk, so that only the first
-start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain Python.
+start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain Python. What a loop over bits or
+bytes cannot reach is one instruction here, each with its twin in plain Python.
 
 The cache's own check is the time of the file that a kernel stands in; it would not notice a change in a kernel of
 another file that was compiled into it. So the cache's folder is named after the text of the whole engine: what was
@@ -12,13 +13,16 @@ compiled from another text is never met. NUMBA_CACHE_DIR says where those folder
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
+import llvmlite.ir
 import numba
 from numba.core import types
 from numba.extending import intrinsic, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+#: What `pinned` returns: a text's address in a kernel, the text itself in plain Python.
+Text: TypeAlias = bytes
 
 
 def _folder(asked: str) -> str:
@@ -35,8 +39,28 @@ def kernel(function: Function) -> Function:
     return cast(Function, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function))
 
 
+def inlined(function: Function) -> Function:
+    """Compile a small function that becomes a part of each kernel that calls it, where a call would cost as much."""
+    flagged = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=True)
+    return cast(Function, flagged(function))
+
+
 #: Whether kernels are machine code in this process, or plain Python (NUMBA_DISABLE_JIT=1).
 COMPILED: Final = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+
+
+def entry(function: Function, *example: Any) -> Function:
+    """Return a kernel's machine code for arguments of exactly the example's types, after one call with it.
+
+    A call of the kernel itself looks its arguments' types up each time, which takes as long as to scan some hundred
+    bytes of JSON. This does not look: other types are misread.
+    """
+    function(*example)
+    if not COMPILED:
+        return function
+    compiled: Any = function
+    (signature,) = compiled.signatures
+    return cast(Function, compiled.overloads[signature].entry_point)
 
 
 def top_bit(word: int) -> int:
@@ -59,5 +83,141 @@ _zeros: Any = _leading_zeros
 def _top_bit(word: Any) -> Any:
     def compiled(word: Any) -> Any:
         return 63 - _zeros(word)
+
+    return compiled
+
+
+def low_bit(word: int) -> int:
+    """Return the position of the lowest set bit of a positive word: one instruction in a kernel."""
+    return (int(word) & -int(word)).bit_length() - 1
+
+
+@intrinsic
+def _trailing_zeros(typing_context: Any, word: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], context.get_constant(types.boolean, 1))
+
+    return types.int64(types.int64), generate
+
+
+_ending_zeros: Any = _trailing_zeros
+
+
+@overload(low_bit)
+def _low_bit(word: Any) -> Any:
+    def compiled(word: Any) -> Any:
+        return _ending_zeros(word)
+
+    return compiled
+
+
+# Texts. A kernel that hands bytes on to another counts their references each time, for as long as it takes to read a
+# number; so the first one pins them, and the others get an address. Nothing checks that a place is inside the text.
+
+
+def pinned(text: bytes) -> Text:
+    """Return what the functions below read from; the text must outlive it."""
+    return text
+
+
+def byte_at(text: Text, at: int) -> int:
+    """Return the byte at a place."""
+    return text[at]
+
+
+def word_at(text: Text, at: int) -> int:
+    """Return the eight bytes from a place on as a signed little-endian integer: one load."""
+    return int.from_bytes(text[at : at + 8], "little", signed=True)
+
+
+def places_of(text: Text, at: int, byte: int) -> int:
+    """Return which of the 32 bytes from a place on are `byte`, a bit each: one comparison."""
+    return sum(1 << i for i, each in enumerate(text[at : at + 32]) if each == byte)
+
+
+# It has no types.
+ir: Final[Any] = llvmlite.ir
+_BYTE: Final = ir.IntType(8)
+_LANE: Final = ir.IntType(32)
+_WORD: Final = ir.IntType(64)
+_BYTES: Final = ir.VectorType(_BYTE, 32)
+
+
+def _load(builder: Any, arguments: Any, kind: Any) -> Any:
+    """Load a value of `kind` from an address and an offset, aligned or not."""
+    return builder.load(builder.inttoptr(builder.add(arguments[0], arguments[1]), kind.as_pointer()), align=1)
+
+
+@intrinsic
+def _address(typing_context: Any, text: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, _WORD)
+
+    return types.int64(text), generate
+
+
+@intrinsic
+def _byte(typing_context: Any, text: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(_load(builder, arguments, _BYTE), _WORD)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def _word(typing_context: Any, text: Any, at: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _load(builder, arguments, _WORD)
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def _places(typing_context: Any, text: Any, at: Any, byte: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        nothing = ir.Constant(_BYTES, ir.Undefined)
+        one = builder.insert_element(nothing, builder.trunc(arguments[2], _BYTE), ir.Constant(_LANE, 0))
+        each = builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_LANE, 32), [0] * 32))
+        equal = builder.icmp_unsigned("==", _load(builder, arguments, _BYTES), each)
+        return builder.zext(builder.bitcast(equal, _LANE), _WORD)
+
+    return types.int64(types.int64, types.int64, types.int64), generate
+
+
+_load_address: Any = _address
+_load_byte: Any = _byte
+_load_word: Any = _word
+_compare: Any = _places
+
+
+@overload(pinned)
+def _pinned(text: Any) -> Any:
+    def compiled(text: Any) -> Any:
+        return _load_address(text)
+
+    return compiled
+
+
+@overload(byte_at)
+def _byte_at(text: Any, at: Any) -> Any:
+    def compiled(text: Any, at: Any) -> Any:
+        return _load_byte(text, at)
+
+    return compiled
+
+
+@overload(word_at)
+def _word_at(text: Any, at: Any) -> Any:
+    def compiled(text: Any, at: Any) -> Any:
+        return _load_word(text, at)
+
+    return compiled
+
+
+@overload(places_of)
+def _places_of(text: Any, at: Any, byte: Any) -> Any:
+    def compiled(text: Any, at: Any, byte: Any) -> Any:
+        return _compare(text, at, byte)
 
     return compiled

@@ -1,11 +1,17 @@
-"""Numbers in, one MESSAGE row out."""
+"""Numbers in, one MESSAGE row out; and where the rows of a message stand behind it, where both share memory."""
 
 from struct import Struct
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.schema import MESSAGE, Kind, Rows
+
+#: Memory as 64-bit integers, as a kernel takes it at the least cost.
+Words: TypeAlias = NDArray[np.int64]
+#: How many of them a MESSAGE row is.
+WORDS: Final = MESSAGE.itemsize // 8
 
 _LAYOUT: Final = Struct("<7q4IH2B4x")
 _PADDED: Final = MESSAGE.itemsize
@@ -35,3 +41,8 @@ def message(
         epoch, flags, count, bids, connection, kind, status,
     )  # fmt: skip
     return np.frombuffer(bytearray(packed), MESSAGE)
+
+
+def rows_before(family: np.dtype[Any]) -> int:
+    """Tell how many rows of a family a MESSAGE row is as long as, or the next that is not shorter."""
+    return -(-MESSAGE.itemsize // family.itemsize)

@@ -6,20 +6,26 @@ Python for 20 ms. Keys in any order, blanks where JSON allows them, unknown keys
 true, false or null. On anything else it refuses, and the caller takes the slow path (orjson and `ingest.decimals`),
 which then decides. So the kernel may refuse what is right, but never accept what the slow path would not, or read it
 otherwise.
+
+Half of a frame's time was once spent around the kernel, so all that is known before is one array of integers (`plan`),
+and the rows are written where they stay, in memory that many frames share (`ingest.scanner`).
 """
 
 from typing import Final
 
 import numpy as np
 
-from engine.kernel import kernel
-from engine.schema import LEVEL, MESSAGE, Flag, Kind, Rows
+from engine.kernel import Text, byte_at, inlined, kernel, pinned
+from engine.schema import LEVEL, Flag, Kind, Rows
+from ingest.rows import WORDS, Words, rows_before
 from ingest.tokens import (
     FULL,
     LOST_DIGIT,
+    MISSING,
     STRUCTURE,
+    beginning,
     expect,
-    is_blank,
+    is_over,
     levels_from,
     matches,
     nanoseconds,
@@ -27,11 +33,10 @@ from ingest.tokens import (
     skip,
     skip_blank,
     string,
+    trimmed,
     whole,
 )
 
-#: A refusal, beside those of one token.
-MISSING: Final = -4
 REFUSALS: Final = {STRUCTURE: "structure", LOST_DIGIT: "lost_digit", FULL: "full", MISSING: "missing"}
 
 #: Rows of one message at most; the longest recorded one has some thousand.
@@ -53,200 +58,159 @@ CHAINED: Final = EXCHANGED | PREVIOUS
 NEEDED_OF_BODY: Final = LAST | BIDS | ASKS
 CHAINED_OF_BODY: Final = EXCHANGED | PUBLISHED
 
-_DELTA: Final = int(Kind.DELTA)
-_SNAPSHOT: Final = int(Kind.SNAPSHOT)
-_BAD_TIME: Final = int(Flag.BAD_TIME)
-_STREAM: Final = np.frombuffer(b'"stream"', np.uint8)
-_DATA: Final = np.frombuffer(b'"data"', np.uint8)
+#: Places in a plan: decimals, whether messages are chained by id, whether it is a body, the symbol's length and bytes.
+_PRICE, _SIZE, _CHAIN, _BODY, _SYMBOL = range(5)
+
+#: Words of one LEVEL row, where the first is, and where a MESSAGE has what; its last three words hold several fields.
+_LEVELS: Final = rows_before(LEVEL) * LEVEL.itemsize // 8
+_LEVEL_WORDS: Final = LEVEL.itemsize // 8
+EXCHANGED_WORD, PUBLISHED_WORD, _FIRST, _LAST, _PREVIOUS, FLAGS_WORD, _COUNT_BIDS, _KIND = range(2, WORDS)
+_AT_KIND: Final = 16
+
+_DELTA: Final = int(Kind.DELTA) << _AT_KIND
+_SNAPSHOT: Final = int(Kind.SNAPSHOT) << _AT_KIND
+BAD_TIME: Final = int(Flag.BAD_TIME) << 32
 _EVENT: Final = np.frombuffer(b'"depthUpdate"', np.uint8)
 _LAST_ID: Final = np.frombuffer(b'"lastUpdateId"', np.uint8)
 _BIDS: Final = np.frombuffer(b'"bids"', np.uint8)
 _ASKS: Final = np.frombuffer(b'"asks"', np.uint8)
 
 
-class Scanner:
-    """One buffer for the rows of a message, used again for every frame."""
+def depth_plan(symbol: bytes, price_decimals: int, size_decimals: int, chained: bool, body: bool) -> Words:
+    """Make what the kernel must know of an instrument; a body states no symbol."""
+    return np.array([price_decimals, size_decimals, chained, body, len(symbol), *symbol], np.int64)
 
-    def __init__(self) -> None:
-        self._memory = bytearray(CAPACITY * LEVEL.itemsize)
-        self._levels = np.frombuffer(self._memory, LEVEL)
 
-    def scan(
-        self, frame: bytes, symbol: bytes, price_decimals: int, size_decimals: int, chained: bool
-    ) -> tuple[Rows, Rows] | int:
-        """Return one DELTA MESSAGE row and its LEVEL rows, or a refusal (a key of REFUSALS)."""
-        return self._run(frame, symbol, price_decimals, size_decimals, chained, False)
-
-    def scan_body(self, body: bytes, price_decimals: int, size_decimals: int, chained: bool) -> tuple[Rows, Rows] | int:
-        """Return one SNAPSHOT MESSAGE row and its LEVEL rows, best first, or a refusal (a key of REFUSALS)."""
-        scanned = self._run(body, b"", price_decimals, size_decimals, chained, True)
-        if not isinstance(scanned, int):
-            message, levels = scanned
-            bids = int(message["bids"][0])
-            prices = levels["price"]
-            ordered = (np.diff(prices[:bids]) < 0).all() and (np.diff(prices[bids:]) > 0).all()
-            if not ordered or not levels["size"].all():
-                return STRUCTURE
-        return scanned
-
-    def _run(
-        self, text: bytes, symbol: bytes, price_decimals: int, size_decimals: int, chained: bool, body: bool
-    ) -> tuple[Rows, Rows] | int:
-        if not text:
-            return STRUCTURE
-        message = np.frombuffer(bytearray(MESSAGE.itemsize), MESSAGE)
-        found = scan_depth(text, symbol, price_decimals, size_decimals, chained, body, message, self._levels)
-        if found < 0:
-            return int(found)
-        # Three times faster than to copy a structured array.
-        return message, np.frombuffer(self._memory[: found * LEVEL.itemsize], LEVEL)
+def is_ordered(message: Rows, levels: Rows) -> bool:
+    """Tell whether a snapshot's levels come best first, no price twice, none empty."""
+    bids = int(message["bids"][0])
+    prices = levels["price"]
+    ordered = (np.diff(prices[:bids]) < 0).all() and (np.diff(prices[bids:]) > 0).all()
+    return bool(ordered and levels["size"].all())
 
 
 @kernel
-def scan_depth(
-    frame: bytes,
-    symbol: bytes,
-    price_decimals: int,
-    size_decimals: int,
-    chained: bool,
-    body: bool,
-    message: Rows,
-    levels: Rows,
-) -> int:
-    """Fill `message[0]` and the first rows of `levels` from a depth text; return how many rows, or a refusal."""
-    end = len(frame)
-    while end > 1 and is_blank(frame[end - 1]):
-        end -= 1
-    if frame[end - 1] != ord("}"):
+def scan_depth(text: bytes, plan: Words, words: Words, message: int) -> int:
+    """Write a MESSAGE row's words from a place on and its levels' behind; return how many levels, or a refusal."""
+    frame = pinned(text)
+    end = trimmed(frame, len(text))
+    if end < 0:
         return STRUCTURE
-    at = skip_blank(frame, 0)
-    if frame[at] != ord("{"):
+    body = plan[_BODY] != 0
+    at, wrapped = beginning(frame, end)
+    if at < 0 or (wrapped and body):
         return STRUCTURE
-    at = skip_blank(frame, at + 1)
-    wrapped = not body and matches(frame, at, end, _STREAM)
-    if wrapped:
-        at = _open_wrapper(frame, at, end)
-        if at < 0:
-            return STRUCTURE
-    found, at = _scan_object(frame, at, end, symbol, price_decimals, size_decimals, body, message, levels)
+    for i in range(WORDS):
+        words[message + i] = 0
+    limit = min(len(words), message + _LEVELS + CAPACITY * _LEVEL_WORDS)
+    found, at = _scan_object(frame, at, end, plan, words, message, limit)
     if found < 0:
         return found
-    if wrapped:
-        if at >= end:
-            return STRUCTURE
-        at = skip_blank(frame, at)
-        if frame[at] != ord("}"):
-            return STRUCTURE
-        at += 1
-    if at != end:
+    if not is_over(frame, at, end, wrapped):
         return STRUCTURE
     needed = NEEDED_OF_BODY if body else NEEDED
+    chained = plan[_CHAIN] != 0
     if chained:
         needed |= CHAINED_OF_BODY if body else CHAINED
     if found & needed != needed:
         return MISSING
-    return _finish(message, chained, body)
+    return _finish(words, message, chained, body)
 
 
 @kernel
 def _scan_object(
-    frame: bytes,
+    frame: Text,
     at: int,
     end: int,
-    symbol: bytes,
-    price_decimals: int,
-    size_decimals: int,
-    body: bool,
-    message: Rows,
-    levels: Rows,
+    plan: Words,
+    words: Words,
+    message: int,
+    limit: int,
 ) -> tuple[int, int]:
     """Read the inner object, `at` being its first key; return what was found, or a refusal, and where it ended."""
-    row = message[0]
+    body = plan[_BODY] != 0
     found = 0
-    count = 0
+    to = message + _LEVELS
     while True:
         close = string(frame, at, end)
         if close < 0:
             return STRUCTURE, at
         key = _key_of_body(frame, at, close) if body else _key(frame, at, close)
         at = skip_blank(frame, close + 1)
-        if frame[at] != ord(":"):
+        if byte_at(frame, at) != ord(":"):
             return STRUCTURE, at
         at = skip_blank(frame, at + 1)
         if key & found:
             return STRUCTURE, at
         found |= key
         if key in (BIDS, ASKS):
-            before = count
-            count, at = levels_from(frame, at, price_decimals, size_decimals, levels, count)
-            if count < 0:
-                return count, at
+            before = to
+            to, at = levels_from(frame, at, end, int(plan[_PRICE]), int(plan[_SIZE]), words, to, limit)
+            if to < 0:
+                return to, at
+            rows = (to - before) // _LEVEL_WORDS
             if key == BIDS:
-                row["bids"] = count - before
-                if before:
-                    rotate(levels, before, count)
-            row["count"] = count
+                words[message + _COUNT_BIDS] += rows << 32
+                if before > message + _LEVELS:
+                    rotate(words, message + _LEVELS, before, to)
+            words[message + _COUNT_BIDS] += rows
         elif key == 0:
             at = skip(frame, at, end)
         elif key == SYMBOL:
-            at = expect(frame, at, end, symbol)
+            at = expect(frame, at, end, plan, _SYMBOL)
         elif key == EVENT:
             at = at + len(_EVENT) if matches(frame, at, end, _EVENT) else STRUCTURE
         else:
             number, at = whole(frame, at)
             if number < 0:
                 return STRUCTURE, at
-            _keep(row, key, number)
+            words[message + _word(key)] = number
         if at < 0:
             return STRUCTURE, at
         at = skip_blank(frame, at)
-        if frame[at] == ord("}"):
+        if byte_at(frame, at) == ord("}"):
             return found, at + 1
-        if frame[at] != ord(","):
+        if byte_at(frame, at) != ord(","):
             return STRUCTURE, at
         at = skip_blank(frame, at + 1)
 
 
-@kernel
-def _keep(row: np.void, key: int, number: int) -> None:
-    """Put a number where its key says."""
+@inlined
+def _word(key: int) -> int:
+    """Return which word of a MESSAGE row a key's number goes to."""
     if key == FIRST:
-        row["first"] = number
-    elif key == LAST:
-        row["last"] = number
-    elif key == PREVIOUS:
-        row["previous"] = number
-    elif key == PUBLISHED:
-        row["published"] = number
-    else:
-        row["exchanged"] = number
+        return _FIRST
+    if key == LAST:
+        return _LAST
+    if key == PREVIOUS:
+        return _PREVIOUS
+    return PUBLISHED_WORD if key == PUBLISHED else EXCHANGED_WORD
 
 
 @kernel
-def _finish(message: Rows, chained: bool, body: bool) -> int:
+def _finish(words: Words, message: int, chained: bool, body: bool) -> int:
     """Turn stamps into nanoseconds and fill what the venue does not state; return the number of rows, or a refusal."""
-    row = message[0]
-    published = 0 if body and not chained else nanoseconds(row["published"])
-    exchanged = nanoseconds(row["exchanged"]) if chained else published
-    if published < 0 or exchanged < 0 or row["first"] > row["last"]:
+    published = 0 if body and not chained else nanoseconds(words[message + PUBLISHED_WORD])
+    exchanged = nanoseconds(words[message + EXCHANGED_WORD]) if chained else published
+    # A body's other ids are unknown keys, and not looked at; of a diff both were found.
+    if published < 0 or exchanged < 0 or words[message + _FIRST] > words[message + _LAST]:
         return STRUCTURE
-    row["published"] = published
-    row["exchanged"] = exchanged
+    words[message + PUBLISHED_WORD] = published
+    words[message + EXCHANGED_WORD] = exchanged
     if body or not chained:
-        row["previous"] = -1
-    row["kind"] = _SNAPSHOT if body else _DELTA
+        words[message + _PREVIOUS] = -1
+    words[message + _KIND] = _SNAPSHOT if body else _DELTA
     if exchanged > published:
-        row["flags"] = _BAD_TIME
-    count: int = row["count"]
-    return count
+        words[message + FLAGS_WORD] = BAD_TIME
+    return int(words[message + _COUNT_BIDS]) & 0xFFFFFFFF
 
 
-@kernel
-def _key(frame: bytes, start: int, close: int) -> int:
+@inlined
+def _key(frame: Text, start: int, close: int) -> int:
     """Return the bit of a key, 0 for one we do not know; `start` and `close` are where its quotes are."""
-    first = frame[start + 1]
+    first = byte_at(frame, start + 1)
     if close - start == 3:
-        return PREVIOUS if first == ord("p") and frame[start + 2] == ord("u") else 0
+        return PREVIOUS if first == ord("p") and byte_at(frame, start + 2) == ord("u") else 0
     if close - start != 2:
         return 0
     if first == ord("b"):
@@ -267,38 +231,14 @@ def _key(frame: bytes, start: int, close: int) -> int:
 
 
 @kernel
-def _key_of_body(frame: bytes, start: int, close: int) -> int:
+def _key_of_body(frame: Text, start: int, close: int) -> int:
     """Return the bit of a REST body's key, 0 for one we do not know."""
     if close - start == 2:
-        if frame[start + 1] == ord("E"):
+        if byte_at(frame, start + 1) == ord("E"):
             return PUBLISHED
-        return EXCHANGED if frame[start + 1] == ord("T") else 0
+        return EXCHANGED if byte_at(frame, start + 1) == ord("T") else 0
     if matches(frame, start, close + 1, _BIDS):
         return BIDS
     if matches(frame, start, close + 1, _ASKS):
         return ASKS
     return LAST if matches(frame, start, close + 1, _LAST_ID) else 0
-
-
-@kernel
-def _open_wrapper(frame: bytes, at: int, end: int) -> int:
-    """Go from the key "stream" to the first key of the object under "data", or return -1."""
-    at = skip_blank(frame, at + len(_STREAM))
-    if frame[at] != ord(":"):
-        return -1
-    close = string(frame, skip_blank(frame, at + 1), end)
-    if close < 0:
-        return -1
-    at = skip_blank(frame, close + 1)
-    if frame[at] != ord(","):
-        return -1
-    at = skip_blank(frame, at + 1)
-    if not matches(frame, at, end, _DATA):
-        return -1
-    at = skip_blank(frame, at + len(_DATA))
-    if frame[at] != ord(":"):
-        return -1
-    at = skip_blank(frame, at + 1)
-    if frame[at] != ord("{"):
-        return -1
-    return skip_blank(frame, at + 1)

@@ -36,7 +36,8 @@ class Session:
         self, venue: Venue, symbols: Sequence[str], instruments: Sequence[Instrument] = (), *, foreign: bool = False
     ) -> None:
         """Begin; without instruments by asking for them. A foreign tape has no control lines: nothing answers there."""
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
+        self._frames = 0
         self._venue = venue
         self._symbols = tuple(symbols)
         self._foreign = foreign
@@ -77,7 +78,7 @@ class Session:
         if self._decoder is None:
             self._hold(received, raw)
             return out
-        self.counts["frames"] += 1
+        self._frames += 1
         try:
             found = self._decoder.decode(raw)
         except BadFrame as refusal:
@@ -91,6 +92,12 @@ class Session:
         if received >= self._poll_at:
             self._poll(received)
         return out
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was met, by name."""
+        self._counts["frames"] = self._frames
+        return self._counts
 
     def overdue(self, now: int) -> list[bytes]:
         """List the `stale` lines that are due; each is to be stamped, recorded and received."""
@@ -245,12 +252,12 @@ class Session:
         if self.instruments == known:
             return
         self._decoder = self._venue.decoder(known)
-        self._decoder.counts = self.counts
+        self._decoder.counts = self._counts
         for symbol in self._symbols:
             track = self._tracks.get(symbol)
             if track is None:
                 lanes = self._freshness.of(symbol)
-                self._tracks[symbol] = Track(self._venue, known[symbol], lanes, self.counts, self._requests)
+                self._tracks[symbol] = Track(self._venue, known[symbol], lanes, self._counts, self._requests)
             elif track.instrument != known[symbol]:
                 track.instrument = known[symbol]
                 if not track.is_new:

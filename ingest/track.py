@@ -37,6 +37,8 @@ STATUS_PAUSES: Final = {429: 10 * SECOND, 418: 120 * SECOND}
 CALM: Final = 10 * SECOND
 
 _NONE: Final = {family: empty(family) for family in (LEVEL, TRADE, LIQUIDATION, REFERENCE, INSTRUMENT)}
+_NO_LEVELS, _NO_TRADES, _NO_LIQUIDATIONS, _NO_REFERENCES, _NO_INSTRUMENTS = _NONE.values()
+#: Kind -> which array of a Batch its rows go to.
 _PART: Final = {
     LEVEL: "levels",
     TRADE: "trades",
@@ -44,18 +46,26 @@ _PART: Final = {
     REFERENCE: "references",
     INSTRUMENT: "instruments",
 }
-#: Kind -> which array of a Batch its rows go to.
-_PARTS: Final = {int(kind): _PART[family] for kind, family in FAMILY.items()}
-_EMPTY: Final = {name: _NONE[family] for family, name in _PART.items()}
+
+# To make a frozen dataclass took as long as to decode its frame; to fill its slots takes a third of that.
+_new: Final = Batch.__new__
+_set_instrument, _set_asset, _set_messages, *_set_rows = (
+    getattr(Batch, name).__set__ for name in ("instrument", "asset", "messages", *_PART.values())
+)
+_set_levels, _set_trades, _set_liquidations, _set_references, _set_instruments = _set_rows
+#: Kind -> what puts its rows into a Batch.
+_PUT: Final[dict[int, Any]] = {int(kind): getattr(Batch, _PART[family]).__set__ for kind, family in FAMILY.items()}
 
 #: Rows lend their bytes to a Struct, which their type stubs do not say.
+_IDS: Final[Any] = Struct("<3q18xB").unpack_from
 _CLOCKS: Final[Any] = Struct("<qq").pack_into
 _EPOCH: Final[Any] = Struct("<I").pack_into
 _CONNECTION: Final[Any] = Struct("<H").pack_into
 _AT_EPOCH: Final = MESSAGE.fields["epoch"][1]  # type: ignore[index]
 _AT_CONNECTION: Final = MESSAGE.fields["connection"][1]  # type: ignore[index]
-#: Positions of MESSAGE fields in the tuple of a row.
-_FIRST, _LAST, _PREVIOUS, _KIND = (MESSAGE.names.index(n) for n in ("first", "last", "previous", "kind"))  # type: ignore[union-attr]
+#: Where first, last and previous stand, with the kind 18 bytes behind.
+_AT_IDS: Final = MESSAGE.fields["first"][1]  # type: ignore[index]
+assert MESSAGE.fields["kind"][1] == _AT_IDS + 3 * 8 + 18  # type: ignore[index]
 
 _DELTA: Final = int(Kind.DELTA)
 _SNAPSHOT: Final = int(Kind.SNAPSHOT)
@@ -130,15 +140,14 @@ class Track:
             lane.last = received
             lane.stale = False
             connection = lane.connection
-        row = decoded.message.item()
-        kind = row[_KIND]
+        first, last, previous, kind = _IDS(decoded.message, _AT_IDS)
         if kind == _DELTA:
             if self.sync.state is _INIT:
                 self.begin(received, monotonic, out)
             try:
-                verdict = self.sync.diff(row[_FIRST], row[_LAST], row[_PREVIOUS], decoded)
+                verdict = self.sync.diff(first, last, previous, decoded)
             except Gap:
-                self._break(decoded, row, received, monotonic, out)
+                self._break(decoded, received, monotonic, out)
                 return
             if verdict is _APPLY:
                 self._emit(decoded.message, decoded.rows, kind, received, monotonic, connection, self.sync.epoch, out)
@@ -146,7 +155,7 @@ class Track:
                 self._settle(verdict, received, monotonic, out)
         elif kind == _SNAPSHOT:
             self.snapshot(self.sync.epoch, decoded, received, monotonic, out)
-        elif kind != _TRADE or self._is_new(row[_LAST]):
+        elif kind != _TRADE or self._is_new(last):
             self._emit(decoded.message, decoded.rows, kind, received, monotonic, connection, 0, out)
 
     def begin(self, received: int, monotonic: int, out: list[Batch]) -> None:
@@ -164,7 +173,7 @@ class Track:
         if epoch > self.sync.epoch and self.sync.state is State.BUFFERING:
             # The tape is a later part: its session had begun before, and counted on from there.
             self.sync.epoch = epoch
-        last = decoded.message.item()[_LAST]
+        last = int(decoded.message["last"][0])
         self._settle(self.sync.snapshot(epoch, last, decoded), received, monotonic, out)
 
     def failed(self, epoch: int, status: int, received: int) -> None:
@@ -196,21 +205,23 @@ class Track:
         if self.sync.waiting and not self._asked:
             self._ask(received)
 
-    def _break(self, decoded: Decoded, row: Any, received: int, monotonic: int, out: list[Batch]) -> None:
+    def _break(self, decoded: Decoded, received: int, monotonic: int, out: list[Batch]) -> None:
         """Say a gap, begin the next epoch with the diff that showed it."""
         self._counts["gaps"] += 1
         sync = self.sync
+        row = decoded.message[0]
+        first, last, previous = (int(row[name]) for name in ("first", "last", "previous"))
         gap = message_row(
             Kind.GAP,
-            exchanged=row[2],
-            published=row[3],
-            first=row[_FIRST],
-            last=row[_LAST],
+            exchanged=int(row["exchanged"]),
+            published=int(row["published"]),
+            first=first,
+            last=last,
             previous=sync.last,
         )
         self._emit(gap, _NONE[LEVEL], 0, received, monotonic, self._connection(), sync.epoch, out)
         self.begin(received, monotonic, out)
-        self._settle(sync.diff(row[_FIRST], row[_LAST], row[_PREVIOUS], decoded), received, monotonic, out)
+        self._settle(sync.diff(first, last, previous, decoded), received, monotonic, out)
 
     def _resynced(self, received: int, monotonic: int, out: list[Batch]) -> None:
         self._counts["resyncs"] += 1
@@ -275,8 +286,16 @@ class Track:
             _EPOCH(message, _AT_EPOCH, epoch)
         if connection:
             _CONNECTION(message, _AT_CONNECTION, connection & 0xFFFF)
-        parts = dict(_EMPTY)
-        part = _PARTS.get(kind)
-        if part is not None:
-            parts[part] = rows
-        out.append(Batch(instrument=self._key, asset=self.instrument.asset, messages=message, **parts))
+        batch = _new(Batch)
+        _set_instrument(batch, self._key)
+        _set_asset(batch, self.instrument.asset)
+        _set_messages(batch, message)
+        _set_levels(batch, _NO_LEVELS)
+        _set_trades(batch, _NO_TRADES)
+        _set_liquidations(batch, _NO_LIQUIDATIONS)
+        _set_references(batch, _NO_REFERENCES)
+        _set_instruments(batch, _NO_INSTRUMENTS)
+        put = _PUT.get(kind)
+        if put is not None:
+            put(batch, rows)
+        out.append(batch)

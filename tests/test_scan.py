@@ -1,7 +1,9 @@
-"""The scanner against the slow path: it may refuse, it may never disagree."""
+"""The scanners against the slow path: they may refuse, they may never disagree."""
 
 import json
 import random
+from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Channel, Contract, Kind
-from ingest.scan import MISSING, Scanner, scan_depth
-from ingest.tokens import FULL, LOST_DIGIT, STRUCTURE
+from ingest.scan import depth_plan, scan_depth
+from ingest.scanner import Scanner
+from ingest.tokens import FULL, LOST_DIGIT, MISSING, STRUCTURE
 from ingest.venues import load
 from ingest.venues._binance import BinanceDecoder
 from tests.ladder import read_lines
@@ -61,7 +64,10 @@ def frame(**changes: Any) -> dict[str, Any]:
 
 
 def scan(raw: bytes, futures: bool = True) -> Any:
-    return Scanner().scan(raw, b"BTCUSDT", 2, 3, futures)
+    """Return message and levels, or a refusal."""
+    plan = depth_plan(b"BTCUSDT", 2, 3, futures, False)
+    scanned = Scanner(scan_depth, LEVEL).scan(raw, plan, "BTCUSDT", Channel.DEPTH)
+    return scanned if isinstance(scanned, int) else (scanned.message, scanned.rows)
 
 
 def outcome(raw: bytes, futures: bool, slowly: bool) -> tuple[str, bool]:
@@ -71,9 +77,8 @@ def outcome(raw: bytes, futures: bool, slowly: bool) -> tuple[str, bool]:
         found = decoder.decode_slowly(raw) if slowly else decoder.decode(raw)
     except BadFrame as refusal:
         return refusal.reason, False
-    return str([(each.symbol, each.message.tolist(), each.rows.tolist()) for each in found]), decoder.counts[
-        "scanned"
-    ] > 0
+    rows = [(each.symbol, each.channel, each.message.tolist(), each.rows.tolist(), each.rows.dtype) for each in found]
+    return str(rows), not slowly and not decoder.counts["slowly"]
 
 
 def check_agreement(raw: bytes, futures: bool = True) -> bool:
@@ -85,22 +90,25 @@ def check_agreement(raw: bytes, futures: bool = True) -> bool:
 
 @pytest.mark.tape
 @pytest.mark.parametrize("name", TAPES)
-def test_the_scanner_reads_every_recorded_depth_frame_as_the_slow_path_does(binance_tapes: Path, name: str) -> None:
+def test_the_scanners_read_every_recorded_frame_as_the_slow_path_does(binance_tapes: Path, name: str) -> None:
     lines = read_lines(binance_tapes / f"{name}.gz")
     venue = load(f"binance_{name[:4]}")
     (known,) = venue.infer_instruments([raw for _, raw in lines[:200]])
     decoder = BinanceDecoder({known.symbol: known}, futures=name.startswith("usdm"))
-    frames = [raw for _, raw in lines if b"@depth" in raw[:40]]
-    assert len(frames) == TAPES[name]
+    met: Counter[str] = Counter()
     levels = 0
-    for raw in frames[:300] if INTERPRETED else frames:
+    frames = [raw for _, raw in lines if raw.startswith(b'{"stream"')]
+    for raw in frames[:2000] if INTERPRETED else frames:
         (fast,), (careful,) = decoder.decode(raw), decoder.decode_slowly(raw)
         assert fast.message.tobytes() == careful.message.tobytes()
         assert fast.rows.tobytes() == careful.rows.tobytes()
+        assert (fast.symbol, fast.channel, fast.rows.dtype) == (careful.symbol, careful.channel, careful.rows.dtype)
+        met[raw[11:40].partition(b"@")[2].partition(b'"')[0].decode()] += 1
         levels += len(fast.rows)
-    refused = sum(decoder.counts.values()) - decoder.counts["scanned"]
-    print(f"{name}: {decoder.counts['scanned']} scanned, {levels} levels, {refused} refused")
-    assert dict(decoder.counts) == {"scanned": 300 if INTERPRETED else len(frames)}
+    print(f"{name}: {dict(met)}, {levels} rows, {dict(decoder.counts)} refused")
+    assert not decoder.counts
+    assert len(met) == 3
+    assert INTERPRETED or sum(count for stream, count in met.items() if "depth" in stream) == TAPES[name]
 
 
 def test_a_frame_becomes_rows() -> None:
@@ -303,9 +311,49 @@ def test_single_bytes_of_a_snapshot_changed_never_disagree() -> None:
 
 
 def test_rows_of_one_frame_outlive_the_next() -> None:
-    scanner = Scanner()
-    first = scanner.scan(orjson.dumps(frame()), b"BTCUSDT", 2, 3, True)
-    scanner.scan(orjson.dumps(frame(b=[["1.00", "9"]], a=[])), b"BTCUSDT", 2, 3, True)
-    assert not isinstance(first, int)
-    assert first[1].dtype == LEVEL
-    assert first[1].tolist()[0] == (6_180_020, 1500)
+    scanner = Scanner(scan_depth, LEVEL)
+    plan = depth_plan(b"BTCUSDT", 2, 3, True, False)
+    found = []
+    for last in range(9, 3000):
+        raw = orjson.dumps(frame(u=last, b=[["1.00", str(last)]] * (last % 7), a=[["2.00", "5"]] * (last % 3)))
+        scanned = scanner.scan(raw, plan, "BTCUSDT", Channel.DEPTH)
+        assert not isinstance(scanned, int)
+        # What track and session write to it must not reach another's.
+        scanned.message["received"] = last
+        found.append((last, scanned))
+    for last, (_, _, message, levels) in found:
+        assert message[["received", "last", "count"]].tolist() == [(last, last, last % 7 + last % 3)]
+        assert levels.tolist() == [(100, last * 1000)] * (last % 7) + [(200, 5000)] * (last % 3)
+    assert levels.dtype == LEVEL
+
+
+def test_a_frame_longer_than_a_block_has_room() -> None:
+    raw = orjson.dumps(frame(b=[["1.00", "1"]] * 9_000, a=[["2", "3"]] * 7_000))
+    assert len(scan(raw)[1]) == 16_000
+    assert check_agreement(b'{"stream":"btcusdt@depth@0ms","data":' + raw + b"}")
+
+
+prices = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,10})?", fullmatch=True)
+
+
+@given(st.lists(st.tuples(prices, prices), max_size=6), st.integers(0, 10), st.integers(0, 10), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_any_decimals_at_any_scale_are_exact_or_refused(
+    levels: list[tuple[str, str]], price_decimals: int, size_decimals: int, pad: bool
+) -> None:
+    if pad:
+        levels = [(padded(price, price_decimals), padded(size, size_decimals)) for price, size in levels]
+    raw = orjson.dumps(frame(b=levels, a=[["1", "1"]] * 8))
+    plan = depth_plan(b"BTCUSDT", price_decimals, size_decimals, True, False)
+    scanned = Scanner(scan_depth, LEVEL).scan(raw, plan, "BTCUSDT", Channel.DEPTH)
+    if not isinstance(scanned, int):
+        expected = [
+            (Decimal(price).scaleb(price_decimals), Decimal(size).scaleb(size_decimals)) for price, size in levels
+        ]
+        assert scanned.rows.tolist()[: len(levels)] == expected
+
+
+def padded(text: str, decimals: int) -> str:
+    """Give a text exactly so many decimals, as venues print them."""
+    whole, _, part = text.partition(".")
+    return f"{whole}.{part.ljust(decimals, '0')[:decimals]}" if decimals else whole

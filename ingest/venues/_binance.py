@@ -1,8 +1,9 @@
 """Binance's frames in, rows out: one decoder for spot and USD-M futures, which differ in few keys.
 
-Depth diffs go through the byte scanner; everything else, and every depth frame that the scanner refuses, through orjson
-and strict checks. Prices and sizes are exact or refused. Mark, index and average prices, which no order has and which
-Binance computes to eight places whatever the instrument's, are rounded to the instrument's decimals.
+Frames go through a byte scanner: depth through the one for books, trades, touches and marks by their forms
+(`ingest.venues._binance_forms`). All others, and what a scanner refuses, go through orjson and strict checks. Prices
+and sizes are exact or refused. Mark, index and average prices, which no order has and which Binance computes to eight
+places whatever the instrument's, are rounded to the instrument's decimals.
 
 Facts, from the venue's documentation and from captures (2026): `markPriceUpdate` calls the next funding time `T` and
 the estimated settle price `P`; spot's `bookTicker` has no `e` and no clock; futures' `trade` may come with an `X` other
@@ -12,7 +13,7 @@ since 2026-04-10, the latest before; its `S` is the order's side, so SELL means 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import orjson
@@ -20,6 +21,7 @@ import orjson
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import (
+    FAMILY,
     FUNDING_DECIMALS,
     LEVEL,
     LIQUIDATION,
@@ -34,8 +36,10 @@ from engine.schema import (
     empty,
 )
 from ingest.decimals import rounded, scaled, signed
-from ingest.rows import message
+from ingest.form import plan as make_plan
+from ingest.rows import Words, message
 from ingest.venues import Decoded, Stream
+from ingest.venues._binance_forms import forms
 from ingest.venues._fields import book_side, identity, level_rows, member, moment, sorted_side, stamps
 
 #: Binance shows the largest liquidation of a second from this day on, before it the latest. ns.
@@ -60,13 +64,14 @@ STREAMS: Final = {
 NOTHING: Final = empty(LEVEL)
 
 # Looking up an enumeration's member costs as much as a dict of fields; the frequent ones are looked up once.
-_DEPTH: Final = Channel.DEPTH
 _TOUCH: Final = Channel.TOUCH
 _TRADE: Final = Channel.TRADE
 _KIND_TOUCH: Final = Kind.TOUCH
 _KIND_TRADE: Final = Kind.TRADE
 
 _WRAPPER: Final = b'{"stream":"'
+#: Where the stream's name begins.
+_NAME: Final = len(_WRAPPER)
 _BARE_DEPTH: Final = b'{"e":"depthUpdate"'
 
 
@@ -83,30 +88,33 @@ def weigh(depth: Sequence[tuple[int, int]], otherwise: int, path: str) -> int:
     return next(weight for most, weight in depth if limit <= most)
 
 
+#: What scans a stream's frames, its plan, and the symbol and channel that it is told.
+_Scanned: TypeAlias = tuple[Callable[[bytes, Words, str, Channel], Decoded | int], Words, str, Channel]
+
+
 class BinanceDecoder:
     """Frames of some instruments in, rows out."""
 
     def __init__(self, instruments: dict[str, Instrument], futures: bool) -> None:
-        #: What was met: `scanned` depth frames, and `rescanned:<refusal>` ones that took the slow path.
+        #: What was met: frames that were read `slowly`, and of those the `rescanned:<refusal>` ones, that a scanner
+        #: would not read.
         self.counts: Counter[str] = Counter()
         self._instruments = instruments
         self._futures = futures
-        # Here, for it brings the compiler; what a venue is can be read without.
-        from ingest.scan import REFUSALS, Scanner
-
-        self._scanner, self._refusals = Scanner(), REFUSALS
         #: Stream -> its event and symbol.
         self._streams = {
             f"{symbol.lower()}@{name}": (event, symbol) for symbol in instruments for name, event in STREAMS.items()
         }
-        #: Depth stream, or symbol, as bytes -> symbol, symbol as bytes, decimals.
-        self._depth: dict[bytes, tuple[str, bytes, int, int]] = {}
-        for symbol, instrument in instruments.items():
-            known = (symbol, symbol.encode(), instrument.price_decimals, instrument.size_decimals)
-            self._depth[symbol.encode()] = known
-        for stream, (event, symbol) in self._streams.items():
-            if event == "depthUpdate":
-                self._depth[stream.encode()] = self._depth[symbol.encode()]
+        # Here, for it brings the compiler; what a venue is can be read without.
+        from ingest.scan import REFUSALS, is_ordered
+        from ingest.tokens import STRUCTURE
+
+        self._refusals, self._is_ordered, self._structure = REFUSALS, is_ordered, STRUCTURE
+        #: What a frame begins with, up to its stream's name; or a bare diff's symbol -> who scans it, and by what plan.
+        self._known: dict[bytes, _Scanned] = {}
+        #: Symbol -> plan of its REST body.
+        self._bodies: dict[str, Words] = {}
+        self._prepare()
         self._events: dict[str, Callable[[dict[str, Any]], list[Decoded]]] = {
             "depthUpdate": self._diff,
             "trade": self._trade,
@@ -119,20 +127,17 @@ class BinanceDecoder:
 
     def decode(self, frame: bytes) -> list[Decoded]:
         """Return what the frame says: nothing for an ACK. Raises BadFrame."""
-        if frame.startswith(_WRAPPER):
-            known = self._depth.get(frame[11 : frame.find(b'"', 11)])
-        elif frame.startswith(_BARE_DEPTH):
+        known = self._known.get(frame[: frame.find(b'"', _NAME)])
+        if known is None and frame.startswith(_BARE_DEPTH):
             start = frame.find(b'"s":"') + 5
-            known = self._depth.get(frame[start : frame.find(b'"', start)])
-        else:
-            known = None
+            known = self._known.get(frame[start : frame.find(b'"', start)])
         if known is not None:
-            symbol, expected, price_decimals, size_decimals = known
-            scanned = self._scanner.scan(frame, expected, price_decimals, size_decimals, self._futures)
-            if not isinstance(scanned, int):
-                self.counts["scanned"] += 1
-                return [Decoded(symbol=symbol, channel=_DEPTH, message=scanned[0], rows=scanned[1])]
-            self.counts[f"rescanned:{self._refusals[scanned]}"] += 1
+            scan, plan, symbol, channel = known
+            decoded = scan(frame, plan, symbol, channel)
+            if isinstance(decoded, Decoded):
+                return [decoded]
+            self.counts[f"rescanned:{self._refusals[decoded]}"] += 1
+        self.counts["slowly"] += 1
         return self.decode_slowly(frame)
 
     def decode_slowly(self, frame: bytes) -> list[Decoded]:
@@ -153,12 +158,13 @@ class BinanceDecoder:
 
     def body(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
         """Return what a REST body says. Raises BadFrame."""
-        instrument = self._instrument(symbol)
+        self._instrument(symbol)
         if channel == Channel.DEPTH:
-            scanned = self._scanner.scan_body(body, instrument.price_decimals, instrument.size_decimals, self._futures)
-            if not isinstance(scanned, int):
-                return [Decoded(symbol=symbol, channel=_DEPTH, message=scanned[0], rows=scanned[1])]
-            self.counts[f"rescanned:{self._refusals[scanned]}"] += 1
+            decoded = self._depth.scan(body, self._bodies[symbol], symbol, channel)
+            if isinstance(decoded, Decoded) and self._is_ordered(decoded.message, decoded.rows):
+                return [decoded]
+            refusal = self._structure if isinstance(decoded, Decoded) else decoded
+            self.counts[f"rescanned:{self._refusals[refusal]}"] += 1
         return self.body_slowly(symbol, channel, body)
 
     def body_slowly(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
@@ -170,6 +176,30 @@ class BinanceDecoder:
         if channel == Channel.OPEN_INTEREST and self._futures:
             return [self._open_interest(instrument, content)]
         raise BadFrame("unknown_channel", f"no REST body of channel {channel!r} is known")
+
+    def _prepare(self) -> None:
+        """Make a plan for each stream that a scanner reads."""
+        from ingest.flat import scan_flat
+        from ingest.scan import depth_plan, scan_depth
+        from ingest.scanner import Scanner
+
+        self._depth = Scanner(scan_depth, LEVEL)
+        known = forms(self._futures)
+        flat = {event: Scanner(scan_flat, FAMILY[form.kind]) for event, (_, form) in known.items()}
+        for symbol, instrument in self._instruments.items():
+            name, decimals = symbol.encode(), (instrument.price_decimals, instrument.size_decimals)
+            self._bodies[symbol] = depth_plan(b"", *decimals, self._futures, True)
+            diff = depth_plan(name, *decimals, self._futures, False)
+            self._known[name] = (self._depth.scan, diff, symbol, Channel.DEPTH)
+            plans = {event: make_plan(form, symbol, *decimals) for event, (_, form) in known.items()}
+            for stream, (event, whose) in self._streams.items():
+                if whose != symbol:
+                    continue
+                if event == "depthUpdate":
+                    self._known[_WRAPPER + stream.encode()] = self._known[name]
+                elif event in plans:
+                    scanned = (flat[event].scan, plans[event], symbol, known[event][0])
+                    self._known[_WRAPPER + stream.encode()] = scanned
 
     def _instrument(self, symbol: Any) -> Instrument:
         instrument = self._instruments.get(symbol) if isinstance(symbol, str) else None
