@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.schema import (
     FAMILY,
@@ -70,7 +71,9 @@ class Channel:
     group: int = GROUP
 
 
-def _channel(name: str, family: np.dtype[Any], part: str, group: int = GROUP, **beside: str) -> Channel:
+def _channel(
+    name: str, family: np.dtype[Any], part: str, beside: Mapping[str, str] | None = None, group: int = GROUP
+) -> Channel:
     """Make a channel of a family: its stamps, what else is said of the message, its own fields."""
     fields = tuple(field for field in family.names or () if not field.startswith("reserved"))
     own = {field: "binary" if family[field].kind == "S" else family[field].name for field in fields}
@@ -78,7 +81,7 @@ def _channel(name: str, family: np.dtype[Any], part: str, group: int = GROUP, **
         name=name,
         family=family,
         part=part,
-        columns={"sequence": "int64", "received": "int64", **beside, **own},
+        columns={"sequence": "int64", "received": "int64", **(beside or {}), **own},
         fields=fields,
         kinds=tuple(int(kind) for kind in FAMILY if FAMILY[kind] is family),
         group=group,
@@ -94,12 +97,12 @@ _OF_MESSAGE: Final = {
     "flags": "uint32",
     "side": "int8",
 }
-MESSAGES: Final = _channel("message", MESSAGE, "messages", MESSAGE_GROUP)
-BOOK: Final = _channel("book", LEVEL, "levels", **_OF_MESSAGE)
+MESSAGES: Final = _channel("message", MESSAGE, "messages", group=MESSAGE_GROUP)
+BOOK: Final = _channel("book", LEVEL, "levels", _OF_MESSAGE)
 #: The channels of rows; a message has rows in the one whose kinds have its own.
 ROWS: Final = (
     BOOK,
-    _channel("trade", TRADE, "trades", flags="uint32"),
+    _channel("trade", TRADE, "trades", {"flags": "uint32"}),
     _channel("liquidation", LIQUIDATION, "liquidations"),
     _channel("reference", REFERENCE, "references"),
     _channel("instrument", INSTRUMENT, "instruments"),
@@ -131,7 +134,7 @@ def file_of(received: int, sequence: int) -> str:
     return f"{received // HOUR % 24:02d}-{sequence:019d}.parquet"
 
 
-def sequences(received: Rows, last: int) -> Any:
+def sequences(received: NDArray[np.int64], last: int) -> NDArray[np.int64]:
     """Number messages after `last`: by the largest receive time so far where that is later, else one by one."""
     steps = np.arange(len(received), dtype=np.int64)
     return np.maximum(np.maximum.accumulate(received - steps), last + 1) + steps

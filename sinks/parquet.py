@@ -31,8 +31,10 @@ _STAGE_LEVELS: Final = 65_536
 class ParquetSink:
     """Write to a lake; leaving the block without an error closes, with one aborts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, group: int | None = None) -> None:
+        """Open a lake, which need not be there yet; `group` is the rows of a row group, else each channel's own."""
         self.folder = folder
+        self._group = group
         #: Messages and rows written, by channel.
         self.counts = dict.fromkeys((channel.name for channel in CHANNELS), 0)
         #: Files published, in the order of their names.
@@ -113,7 +115,8 @@ class ParquetSink:
         if piece is None:
             before = self._before.setdefault(batch.instrument, 0)
             name = lake.file_of(int(received[0]), first)
-            piece = _Slice(self.folder, batch, hour, name, {lake.META_RUN: self._first, lake.META_BEFORE: before})
+            run = {lake.META_RUN: self._first, lake.META_BEFORE: before}
+            piece = _Slice(self.folder, batch, hour, name, run, self._group)
             self._slices[batch.instrument] = piece
         piece.scale = scale or piece.scale
         self._before[batch.instrument] += len(received)
@@ -190,7 +193,9 @@ class _File:
 class _Slice:
     """One instrument's rows of one hour on their way to their files."""
 
-    def __init__(self, folder: Path, batch: Batch, hour: int, name: str, run: dict[str, int]) -> None:
+    def __init__(
+        self, folder: Path, batch: Batch, hour: int, name: str, run: dict[str, int], group: int | None
+    ) -> None:
         self.files: dict[str, _File] = {}
         #: Decimals of prices and sizes, where they are known.
         self.scale: tuple[int, int] | None = None
@@ -199,6 +204,8 @@ class _Slice:
             each.name: folder / lake.folder_of(each.name, batch.instrument, hour * HOUR) / name for each in CHANNELS
         }
         self._run = run
+        self._groups = {each.name: group or each.group for each in CHANNELS}
+        self._stage = min(_STAGE, *self._groups.values())
         self._staged: list[tuple[Batch, Any]] = []
         self._messages = self._levels = 0
         self._priced = False
@@ -218,7 +225,7 @@ class _Slice:
         self._levels += len(batch.levels)
         self._priced = self._priced or len(batch.levels) + len(batch.trades) + len(batch.liquidations) > 0
         self._priced = self._priced or len(batch.references) > 0
-        if self._messages >= _STAGE or self._levels >= _STAGE_LEVELS:
+        if self._messages >= self._stage or self._levels >= _STAGE_LEVELS:
             self._sort()
 
     def end(self) -> None:
@@ -253,7 +260,7 @@ class _Slice:
     def _wait(self, channel: Channel, messages: Rows, sequence: Any, rows: Rows) -> None:
         self._waiting[channel.name].append((messages, sequence, rows))
         self._rows[channel.name] += len(rows)
-        if self._rows[channel.name] >= channel.group:
+        if self._rows[channel.name] >= self._groups[channel.name]:
             self._write(channel)
 
     def _write(self, channel: Channel) -> None:
