@@ -9,6 +9,7 @@ conversions only where one begins after the other has ended, for the order of th
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
@@ -87,8 +88,7 @@ class ParquetSink:
         files = self._closed + [file for piece in self._slices.values() for file in piece.files.values()]
         self._closed, self._slices = [], {}
         for file in files:
-            file.stream.close()
-            file.part.unlink(missing_ok=True)
+            file.drop()
             for folder in list(file.path.parents)[:4]:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
@@ -180,6 +180,15 @@ class _File:
         table = pa.table([_array(columns[n], t) for n, t in self.channel.columns.items()], schema=self.writer.schema)
         self.writer.write_table(table, row_group_size=max(1, len(table)))
         self.rows += len(table)
+
+    def drop(self) -> None:
+        """Remove what is not published."""
+        with suppress(OSError, ValueError):
+            self.writer.close()
+        # A writer that could not close would try again when it is forgotten.
+        self.writer.is_open = False
+        self.stream.close()
+        self.part.unlink(missing_ok=True)
 
     def end(self, meta: dict[str, str]) -> None:
         """Write the footer, and all of it to the disk."""

@@ -253,7 +253,8 @@ def test_row_groups_outside_a_filter_are_not_read(copy: Path) -> None:
         at = list(lake.CHANNELS[channel == "book"].columns).index("size" if channel == "book" else "last")
         for group in (0, meta.num_row_groups - 1):
             column = meta.row_group(group).column(at)
-            spoilt[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+            begin = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
+            spoilt[begin + column.total_compressed_size // 2] ^= 1
         path.write_bytes(spoilt)
     assert list(read(copy, since=START + 4 * SECOND, until=START + 5 * SECOND))
     with pytest.raises(BadRecord, match="row group 0 is corrupt"):
@@ -350,7 +351,7 @@ def test_what_a_killed_writer_left_is_told_and_not_read(copy: Path) -> None:
 
 
 def test_a_lake_takes_other_hours_and_refuses_those_it_has(tmp_path: Path) -> None:
-    early = made("one:A", "A", [(START + n, Kind.DELTA, 2) for n in range(50)])
+    early = made("one:A", "A", [(START + 10 + n, Kind.DELTA, 2) for n in range(50)])
     later = made("one:A", "A", [(START + lake.HOUR + n, Kind.DELTA, 2) for n in range(50)], 2)
     between = made("two:A", "A", [(START + SECOND + n, Kind.DELTA, 2) for n in range(50)], 3)
     written(tmp_path, [early, later])
@@ -358,7 +359,7 @@ def test_a_lake_takes_other_hours_and_refuses_those_it_has(tmp_path: Path) -> No
     expected = each_message([early, between, later])
     assert each_message(read(tmp_path)) == expected
     before = sorted(tmp_path.rglob("*"))
-    for batches in ([early], [made("three:A", "A", [(START + 7, Kind.TRADE, 1)])], [made_around(early)]):
+    for batches in ([early], [made("three:A", "A", [(START + 17, Kind.TRADE, 1)])], [made_around(early)]):
         with pytest.raises(BadConfig, match=r"the lake holds .* already .* allowed are other times, or another lake"):
             written(tmp_path, batches)
         assert sorted(tmp_path.rglob("*")) == before
@@ -403,7 +404,7 @@ def test_a_desk_reads_a_row_per_level_with_its_stamps_and_scale(whole: Path) -> 
         assert rows["side"][at:end] == [1] * int(message["bids"]) + [-1] * (end - at - int(message["bids"]))
         assert list(zip(rows["price"][at:end], rows["size"][at:end], strict=True)) == first.levels[at:end].tolist()
         at = end
-    assert at > 1000
+    assert at > 500
 
 
 def test_rows_of_other_units_begin_another_file(tmp_path: Path) -> None:
