@@ -108,6 +108,8 @@ ROWS: Final = (
     _channel("instrument", INSTRUMENT, "instruments"),
 )
 CHANNELS: Final = (MESSAGES, *ROWS)
+#: Kind -> index in ROWS of the channel that its rows are in; -1: it has none.
+_WHOSE: Final = np.array([next((n for n, c in enumerate(ROWS) if kind in c.kinds), -1) for kind in range(256)], np.int8)
 
 #: Keys of a file's metadata.
 META_VERSION: Final = "airpocket.lake"
@@ -142,13 +144,14 @@ def sequences(received: NDArray[np.int64], last: int) -> NDArray[np.int64]:
 
 def offsets_of(messages: Rows) -> dict[str, Any]:
     """Say per part where each message's rows begin, and at the end where they end; only of parts that have rows."""
-    kinds, found = messages["kind"], {}
-    for channel in ROWS:
-        # Compared one by one: numpy's isin costs more than a small batch does.
-        counts = sum(np.where(kinds == kind, messages["count"], 0) for kind in channel.kinds)
-        ends = np.cumsum(counts, dtype=np.int64)
-        if len(ends) and ends[-1]:
-            found[channel.part] = np.concatenate((np.zeros(1, np.int64), ends))
+    whose, counts, found = _WHOSE[messages["kind"]], messages["count"], {}
+    for index, channel in enumerate(ROWS):
+        own = whose == index
+        if own.any():
+            at = np.zeros(len(messages) + 1, np.int64)
+            np.cumsum(counts * own, out=at[1:])
+            if at[-1]:
+                found[channel.part] = at
     return found
 
 
@@ -169,13 +172,12 @@ def fault_of(batch: Batch, offsets: Mapping[str, Any]) -> str | None:
         for field in channel.family.names or ():
             if field.startswith("reserved") and rows[field].any():
                 return f"{channel.part} have a {field} that is not zero"
-    kinds = messages["kind"]
+    kinds, counts = messages["kind"], messages["count"]
     if len(kinds) and not 1 <= kinds.min() <= kinds.max() <= max(Kind):
         return f"kinds are {kinds.min()} to {kinds.max()}, allowed are 1 to {max(Kind)}"
-    levels = sum(kinds == kind for kind in BOOK.kinds) > 0
-    bare = sum(kinds == kind for kind in FAMILY) == 0
-    if (messages["bids"] > np.where(levels, messages["count"], 0)).any():
+    whose = _WHOSE[kinds]
+    if (messages["bids"] > counts * (whose == 0)).any():
         return "a message has more bids than levels"
-    if (messages["count"][bare] > 0).any():
+    if (counts * (whose < 0)).any():
         return "a message of a kind without rows promises some"
     return None

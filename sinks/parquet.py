@@ -217,23 +217,21 @@ class _Slice:
         self._stage = min(_STAGE, *self._groups.values())
         self._staged: list[tuple[Batch, Any]] = []
         self._messages = self._levels = 0
-        self._priced = False
         #: Channel -> messages, sequences and rows that wait for a row group, and how many rows these are.
         self._waiting: dict[str, list[tuple[Rows, Any, Rows]]] = {each.name: [] for each in CHANNELS}
         self._rows = dict.fromkeys(self._waiting, 0)
 
     def takes(self, hour: int, asset: str, scale: tuple[int, int] | None) -> bool:
         """Say whether rows of an hour, asset and, where it is stated anew, scale may be added."""
-        known = scale is None or self.scale == scale or (self.scale is None and not self._priced)
-        return hour == self._hour and asset == self._asset and known
+        # Rows before the first statement were decoded by what it states.
+        same = scale is None or self.scale is None or scale == self.scale
+        return hour == self._hour and asset == self._asset and same
 
     def add(self, batch: Batch, sequence: Any) -> None:
         """Take messages; write what fills a row group."""
         self._staged.append((batch, sequence))
         self._messages += len(batch.messages)
         self._levels += len(batch.levels)
-        self._priced = self._priced or len(batch.levels) + len(batch.trades) + len(batch.liquidations) > 0
-        self._priced = self._priced or len(batch.references) > 0
         if self._messages >= self._stage or self._levels >= _STAGE_LEVELS:
             self._sort()
 
