@@ -20,8 +20,9 @@ def replay(
     until: int | None = None,
     engine: "EngineConfig | None" = None,
 ) -> "Iterator[Record]":
-    """Yield the signal records of tapes, the same as live; `signals` are short names such as "depth", none means all.
+    """Yield the signal records of tapes or of one lake, the same as live.
 
+    `signals` are short names such as "depth", none means all.
     `venue` names that of tapes which do not say, `since` and `until` are ns and bound the records, not the books.
     """
     from airpocket.names import signal_topic

@@ -35,6 +35,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     live.engine,
     live.record,
     tapes.replay,
+    tapes.convert,
     tapes.verify,
     tapes.whatif,
     look.tail,

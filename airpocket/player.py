@@ -1,37 +1,31 @@
-"""Replay: tapes in, the records out that the live path made of the same lines; no broker, no clock.
+"""Replay: tapes or a lake in, the records out that the live path made of the same rows; no broker, no clock.
 
-    tape -> session -> linger -> pipeline of each asset -> records
+    rows (`airpocket.sources`) -> pipeline of each asset -> records
 
 Every part is the live one. What live order of assets there is between two partitions of Kafka does not exist here:
-records come in the order in which the tape closes their batches, the same at every run.
+records come in the order in which the tape closes their batches, the same at every run, and from a lake too.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from heapq import merge
-from itertools import chain, islice
-from operator import itemgetter
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from airpocket.names import SIGNALS
+from airpocket.sources import HEAD, Source, open_rows
 from engine.config import EngineConfig
-from engine.errors import BadConfig, BadFrame
+from engine.errors import BadConfig
 from engine.pipeline import Pipeline
-from engine.schema import Batch, Record
+from engine.schema import Record
 from engine.topics import SIGNAL_LATEST
-from ingest.linger import Linger
-from ingest.session import Session, open_session
-from ingest.tape import Tape, Tear, expand, read, recording_of
+from ingest.session import Session
+from ingest.tape import Tear
 
-#: Lines at the head of a tape that say whose it is, and of a foreign one the decimals of its numbers.
-HEAD: Final = 20_000
+__all__ = ["HEAD", "Player", "moment"]
+
 #: What is replayed where nothing is chosen: every signal, without the copies for late joiners.
 ALL: Final = frozenset(SIGNALS.values()) - {SIGNAL_LATEST}
-
-Lines: TypeAlias = Iterator[tuple[int, bytes, Session, Linger]]
 
 
 class Player:
@@ -47,25 +41,21 @@ class Player:
         since: int | None = None,
         until: int | None = None,
     ) -> None:
-        """Open tapes; no `topics` means all but the copies for late joiners.
+        """Open tapes or one lake; no `topics` means all but the copies for late joiners.
 
-        `since` and `until` are ns and bound the records, not the books, which are built from the first line on.
+        `since` and `until` are ns and bound the records, not the books, which are built from the first row on.
         """
         if since is not None and until is not None and since >= until:
             raise BadConfig(f"from is {since} and until is {until}, allowed is an until after from")
         self._engine = engine or EngineConfig()
         self._topics = frozenset(topics) or ALL
-        self._since, self._until = since or 0, until
+        self._since = since or 0
         self._pipelines: dict[str, Pipeline] = {}
         self._sum = sha256()
-        #: Lines, records, refused frames, both in all and by topic or reason.
-        self.counts: Counter[str] = Counter()
-        #: Time of the newest line, ns.
-        self.time = 0
-        self._tapes: list[Tape] = []
-        self.sessions: list[Session] = []
-        self._lingers: list[Linger] = []
-        self._lines = merge(*self._open(paths, venue), key=itemgetter(0))
+        #: Where the rows come from.
+        self.rows: Source = open_rows(list(paths), venue, until)
+        #: Lines or messages, records, refused frames, both in all and by topic or reason.
+        self.counts = self.rows.counts
         self._records = self._play()
 
     def __iter__(self) -> Iterator[Record]:
@@ -75,9 +65,19 @@ class Player:
         return next(self._records)
 
     @property
+    def time(self) -> int:
+        """Receive time of the newest line or row, ns."""
+        return self.rows.time
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions of the tapes; a lake has none."""
+        return self.rows.sessions
+
+    @property
     def tears(self) -> list[Tear]:
-        """Ends of files whose recorder died while writing them."""
-        return [tear for tape in self._tapes for tear in tape.tears]
+        """Ends of files whose writer died while writing them."""
+        return self.rows.tears
 
     @property
     def pipelines(self) -> Mapping[str, Pipeline]:
@@ -88,44 +88,8 @@ class Player:
         """Hash topics, keys and values of the records so far: equal digests, equal records in equal order."""
         return self._sum.hexdigest()
 
-    def _open(self, paths: Iterable[Path | str], venue: str | None) -> Iterator[Lines]:
-        """Open each recording with a session of its own; files that no recorder of ours named are one recording."""
-        groups: dict[Path | None, list[Path]] = {}
-        for path in expand(paths):
-            groups.setdefault(recording_of(path), []).append(path)
-        for parts in groups.values():
-            tape = read(parts)
-            self._tapes.append(tape)
-            head = list(islice(tape, HEAD))
-            if head:
-                yield self._lines_of(tape, head, venue)
-
-    def _lines_of(self, tape: Tape, head: list[tuple[int, bytes]], venue: str | None) -> Lines:
-        session, linger = open_session(head, venue), Linger()
-        self.sessions.append(session)
-        self._lingers.append(linger)
-        return ((received, raw, session, linger) for received, raw in chain(head, tape))
-
     def _play(self) -> Iterator[Record]:
-        for received, raw, session, linger in self._lines:
-            if self._until is not None and received >= self._until:
-                break
-            self.time = received
-            self.counts["lines"] += 1
-            try:
-                batches = session.receive(received, raw)
-            except BadFrame as bad:
-                self.counts["refused"] += 1
-                self.counts[f"refused {bad.reason}"] += 1
-                continue
-            # Requests are the live shell's to make; here the answers are on the tape.
-            session.take_requests()
-            yield from self._step(linger.add(batches))
-        for linger in self._lingers:
-            yield from self._step(linger.flush())
-
-    def _step(self, batches: Sequence[Batch]) -> Iterator[Record]:
-        for batch in batches:
+        for batch in self.rows:
             pipeline = self._pipelines.get(batch.asset)
             if pipeline is None:
                 pipeline = self._pipelines[batch.asset] = Pipeline(batch.asset, self._engine)

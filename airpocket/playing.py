@@ -58,7 +58,11 @@ def _sink(to: str, digest: bool, json: bool) -> Sink | None:
 
 def _print_digest(player: Player, json: bool) -> None:
     if json:
-        counts = {"digest": player.digest(), "lines": player.counts["lines"], "records": player.counts["records"]}
+        counts = {
+            "digest": player.digest(),
+            player.rows.unit: player.counts[player.rows.unit],
+            "records": player.counts["records"],
+        }
         sys.stdout.write(orjson.dumps(counts).decode() + "\n")
     else:
         sys.stdout.write(player.digest() + "\n")
@@ -66,26 +70,23 @@ def _print_digest(player: Player, json: bool) -> None:
 
 def summary(player: Player, seconds: float) -> str:
     """Close a replay in one line: what went in, what came out, what was wrong."""
-    counts = player.counts
-    synced = [key for session in player.sessions for key, known in session.synced.items() if known]
-    gaps = sum(session.counts["gaps"] for session in player.sessions)
-    told = (
-        f"{counts['records']:,} records of {counts['lines']:,} lines in {seconds:.1f} s; "
-        f"books known at the end: {', '.join(synced) or 'none'}; gaps {gaps}, frames refused {counts['refused']}"
+    counts, rows = player.counts, player.rows
+    return (
+        f"{counts['records']:,} records of {counts[rows.unit]:,} {rows.unit} in {seconds:.1f} s; "
+        f"books known at the end: {', '.join(rows.known(player.pipelines)) or 'none'}; {rows.told()}"
     )
-    return told + "".join(f"; {tear.path.name} {tear.detail}" for tear in player.tears)
 
 
 @contextmanager
 def _progress(player: Player, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """Show lines, pace and the tape's own time while it runs; where that is not wanted, do nothing."""
+    """Show progress, pace and the tape's own time while it runs; where that is not wanted, do nothing."""
     if not shown:
         yield lambda: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = (BarColumn(), TextColumn("{task.completed:,.0f} lines"), TextColumn("{task.description}"))
+    columns = (BarColumn(), TextColumn(f"{{task.completed:,.0f}} {player.rows.unit}"), TextColumn("{task.description}"))
     bar = Progress(*columns, console=Console(stderr=True), transient=True, refresh_per_second=5)
     task = bar.add_task("", total=None)
     began = time.monotonic()
@@ -94,9 +95,9 @@ def _progress(player: Player, *, shown: bool) -> Iterator[Callable[[], None]]:
         passed = time.monotonic() - began
         if passed > PATIENCE:
             bar.start()
-            lines = player.counts["lines"]
+            done = player.counts[player.rows.unit]
             at = datetime.fromtimestamp(player.time // 1_000_000_000, UTC)
-            bar.update(task, completed=lines, description=f"{lines / passed:,.0f}/s  at {at:%F %T}")
+            bar.update(task, completed=done, description=f"{done / passed:,.0f}/s  at {at:%F %T}")
 
     try:
         yield tell

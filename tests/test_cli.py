@@ -51,7 +51,7 @@ VERBS = dict(commands())
 
 
 def test_importing_the_command_line_loads_typer_alone() -> None:
-    heavy = ("numba", "kafka", "numpy", "rich", "orjson", "websockets", "asyncio")
+    heavy = ("numba", "kafka", "numpy", "rich", "orjson", "websockets", "asyncio", "pyarrow")
     script = f"import sys, airpocket.cli; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -64,6 +64,7 @@ def test_the_verbs_are_these() -> None:
         "engine",
         "record",
         "replay",
+        "convert",
         "verify",
         "whatif",
         "tail",

@@ -1,4 +1,4 @@
-"""Verbs that read tapes: replay, verify, whatif."""
+"""Verbs that read tapes: replay, convert, verify, whatif."""
 
 from typing import Annotated, Literal
 
@@ -20,7 +20,7 @@ def replay(
     json: Json = False,
     file: File = None,
 ) -> None:
-    """Play tapes through decoder, book and signals, without a broker: the same bytes as live, at every run.
+    """Play tapes, or one lake, through book and signals, without a broker: the same bytes as live, at every run.
 
     TIME is ISO 8601 (UTC unless it says otherwise) or integer nanoseconds. Books are built from the tape's first line
     on, whatever --from says.
@@ -42,6 +42,25 @@ def replay(
         until=moment(until),
     )
     play(player, to=to, digest=digest, json=json)
+
+
+def convert(
+    tapes: Tapes,
+    to: Annotated[str, typer.Option("--to", metavar="LAKE", help="Folder of the lake; made where it is not there.")],
+    venue: Venue = None,
+    json: Json = False,
+) -> None:
+    """Write the market rows of tapes as Parquet, to query and to replay; all of them or none.
+
+    \b
+    Example:
+      airpocket convert tapes/ --to lake
+    """
+    from pathlib import Path
+
+    from airpocket.converting import convert as write
+
+    write(tapes, Path(to), venue, json=json)
 
 
 def verify(tapes: Tapes, venue: Venue = None, json: Json = False) -> None:

@@ -1,0 +1,172 @@
+"""Where a replay's market rows come from: tapes or a lake in, batches out, in the order in which the engine takes them.
+
+tapes: lines -> session -> linger -> batches        as live; each recording by itself
+lake:  Parquet files -> batches                     the same messages, in longer batches
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import chain, islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+from engine import lake
+from engine.errors import BadConfig, BadFrame
+from engine.pipeline import Pipeline
+from engine.schema import Batch, Kind
+from engine.trust import OK
+from ingest.linger import Linger
+from ingest.session import Session, open_session
+from ingest.tape import Tape, Tear, expand, read, recording_of
+
+#: Lines at the head of a tape that say whose it is, and of a foreign one the decimals of its numbers.
+HEAD: Final = 20_000
+
+#: A line is None where its recording ends.
+Lines: TypeAlias = Iterator[tuple[int, bytes | None, Session, Linger]]
+
+
+class Source(Protocol):
+    """An iterator of batches, and what there is to say of it afterwards."""
+
+    #: What `counts` counts its progress in.
+    unit: str
+    counts: Counter[str]
+    #: Receive time of the newest row or line, ns.
+    time: int
+    sessions: list[Session]
+
+    def __iter__(self) -> Iterator[Batch]: ...
+    @property
+    def tears(self) -> list[Tear]: ...
+    def known(self, pipelines: Mapping[str, Pipeline]) -> list[str]: ...
+    def told(self) -> str: ...
+
+
+class TapeRows:
+    """Tapes through sessions of their own; files that no recorder of ours named are one recording."""
+
+    def __init__(self, paths: Iterable[Path | str], venue: str | None = None, until: int | None = None) -> None:
+        self.unit = "lines"
+        self.counts: Counter[str] = Counter()
+        self.time = 0
+        self.sessions: list[Session] = []
+        self._until = until
+        self._tapes: list[Tape] = []
+        self._lingers: list[Linger] = []
+        self._lines = merge(*self._open(paths, venue), key=itemgetter(0))
+
+    @property
+    def tears(self) -> list[Tear]:
+        """Ends of files whose recorder died while writing them."""
+        return [tear for tape in self._tapes for tear in tape.tears]
+
+    def known(self, pipelines: Mapping[str, Pipeline]) -> list[str]:
+        """Name the symbols whose books are whole now."""
+        return [key for session in self.sessions for key, known in session.synced.items() if known]
+
+    def told(self) -> str:
+        """Say what was wrong."""
+        gaps = sum(session.counts["gaps"] for session in self.sessions)
+        torn = "".join(f"; {tear.path.name} {tear.detail}" for tear in self.tears)
+        return f"gaps {gaps}, frames refused {self.counts['refused']}{torn}"
+
+    def __iter__(self) -> Iterator[Batch]:
+        for received, raw, session, linger in self._lines:
+            if self._until is not None and received >= self._until:
+                break
+            if raw is None:
+                yield from linger.flush()
+                continue
+            self.time = received
+            self.counts["lines"] += 1
+            try:
+                batches = session.receive(received, raw)
+            except BadFrame as bad:
+                self.counts["refused"] += 1
+                self.counts[f"refused {bad.reason}"] += 1
+                continue
+            # Requests are the live shell's to make; here the answers are on the tape.
+            session.take_requests()
+            yield from linger.add(batches)
+        for linger in self._lingers:
+            yield from linger.flush()
+
+    def _open(self, paths: Iterable[Path | str], venue: str | None) -> Iterator[Lines]:
+        groups: dict[Path | None, list[Path]] = {}
+        for path in expand(paths):
+            groups.setdefault(recording_of(path), []).append(path)
+        for parts in groups.values():
+            tape = read(parts)
+            self._tapes.append(tape)
+            head = list(islice(tape, HEAD))
+            if head:
+                session, linger = open_session(head, venue), Linger()
+                self.sessions.append(session)
+                self._lingers.append(linger)
+                yield _lines(chain(head, tape), session, linger)
+
+
+def _lines(lines: Iterable[tuple[int, bytes]], session: Session, linger: Linger) -> Lines:
+    received = 0
+    for received, raw in lines:
+        yield received, raw, session, linger
+    # What still lingers is older than the next recording's lines.
+    yield received, None, session, linger
+
+
+class LakeRows:
+    """A lake's rows, as far as `until`."""
+
+    def __init__(self, folder: Path, until: int | None = None) -> None:
+        from ingest.parquet import read as open_lake
+
+        self.unit = "messages"
+        self.counts: Counter[str] = Counter()
+        self.time = 0
+        self.sessions: list[Session] = []
+        self._lake = open_lake(folder, until=until)
+
+    @property
+    def tears(self) -> list[Tear]:
+        """Files that a writer left unfinished."""
+        return [
+            Tear(path=path, bytes=path.stat().st_size, detail="was never finished, and is not read")
+            for path in self._lake.parts
+        ]
+
+    def known(self, pipelines: Mapping[str, Pipeline]) -> list[str]:
+        """Name the symbols whose books are known now."""
+        tracks = [track for pipeline in pipelines.values() for track in pipeline.tracks.values()]
+        return sorted(track.key.partition(":")[2] for track in tracks if track.reason == OK)
+
+    def told(self) -> str:
+        """Say what was wrong."""
+        torn = "".join(f"; {tear.path.name} {tear.detail}" for tear in self.tears)
+        return f"gaps {self.counts['gaps']}{torn}"
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._lake:
+            self.time = max(self.time, int(batch.messages["received"][-1]))
+            self.counts["messages"] += len(batch.messages)
+            self.counts["gaps"] += int((batch.messages["kind"] == Kind.GAP).sum())
+            yield batch
+
+
+def open_rows(paths: Sequence[Path | str], venue: str | None = None, until: int | None = None) -> Source:
+    """Open one lake, or tapes. Raises BadConfig for what is not there, or both at once."""
+    lakes = [Path(path) for path in paths if is_lake(Path(path))]
+    if not lakes:
+        return TapeRows(paths, venue, until)
+    if len(paths) > 1:
+        raise BadConfig(f"{lakes[0]} is a lake, and {len(paths)} things are to be replayed; allowed is one lake alone")
+    if venue is not None:
+        raise BadConfig(f"{lakes[0]} is a lake, which names its venues; --venue {venue} is for foreign tapes")
+    return LakeRows(lakes[0], until)
+
+
+def is_lake(path: Path) -> bool:
+    """Say whether a folder is a lake, perhaps an empty one."""
+    return any((path / f"channel={channel.name}").is_dir() for channel in lake.CHANNELS)
