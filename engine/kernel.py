@@ -6,8 +6,8 @@ start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as p
 bytes cannot reach is one instruction here, each with its twin in plain Python.
 
 The cache's own check is the time of the file that a kernel stands in; it would not notice a change in a kernel of
-another file that was compiled into it. So the cache's folder is named after the text of the whole engine: what was
-compiled from another text is never met. NUMBA_CACHE_DIR says where those folders are; else beside the sources.
+another file that was compiled into it. So the cache's folder is named after the text of all files that hold kernels:
+what was compiled from another text is never met. NUMBA_CACHE_DIR says where those folders are; else beside the sources.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,8 @@ Text: TypeAlias = bytes
 
 def _folder(asked: str) -> str:
     here = Path(__file__).parent
-    text = b"".join(path.read_bytes() for path in sorted(here.rglob("*.py")))
+    files = [path for folder in (here, here.parent / "ingest") for path in sorted(folder.rglob("*.py"))]
+    text = b"".join(path.read_bytes() for path in files)
     return str(Path(asked or here / "__pycache__") / f"kernels-{sha256(text).hexdigest()[:16]}")
 
 

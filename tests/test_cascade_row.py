@@ -154,11 +154,10 @@ def standing(config: EngineConfig, markets: list[Market], way: int, index: int) 
 
 def twin(config: EngineConfig, markets: list[Market], memory: Rows) -> dict[str, Any]:
     """The record by definition; several markets are laid upon one another at their median mid."""
-    # Of several mids the float that prices are scaled to: a level may lie on an edge.
-    mid = Fraction(median(float(each.mid) for each in markets)) if len(markets) > 1 else markets[0].mid
+    mid = median(each.mid for each in markets)
     found, told = [], dict[str, Any]()
     for at, way in enumerate((1, -1)):
-        factors = [float(mid) / float(each.mid) if len(markets) > 1 else 1.0 for each in markets]
+        factors = [float(mid / each.mid) for each in markets]
         # Each zone's rate goes to each venue's own levels, before they are summed.
         whole: dict[float, float] = {}
         rate = 0.0

@@ -134,6 +134,8 @@ def test_joining_is_a_stable_merge(
 def test_joining_compiles_once() -> None:
     found = Map(exposures=ALL)
     joined(found, 1)
+    # Other kernels of this process call it with arrays of their own kinds: what counts is that none is added.
+    compiled = len(join.signatures)  # type: ignore[attr-defined]
     joined(found, -1, 5)
     joined(found.again(), 1, 0)
-    assert len(join.signatures) == 1  # type: ignore[attr-defined]
+    assert len(join.signatures) == compiled  # type: ignore[attr-defined]
