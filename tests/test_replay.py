@@ -15,7 +15,7 @@ from airpocket.player import Player, moment
 from engine.errors import BadConfig
 from engine.kernel import COMPILED
 from engine.schema import Record
-from engine.topics import RAW, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH, SIGNAL_LATEST
+from engine.topics import RAW, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH, SIGNAL_LATEST, SIGNAL_VACUUM
 from ingest.simulator.frames import START, tape
 from ingest.tape import read
 from sinks.tape import TapeConfig, TapeSink
@@ -79,14 +79,16 @@ def test_a_pipe_gets_json_lines_and_only_the_signals_asked_for(recording: Path) 
     done = run(str(recording), "--signal", "depth")
     values = [json.loads(line) for line in done.stdout.splitlines()]
     assert {value["signal"] for value in values} == {"depth"}
-    assert {value["instrument"] for value in values} == {"binance_usdm:BTCUSDT", "binance_usdm:ETHUSDT"}
+    keys = {value.get("instrument", value["asset"]) for value in values}
+    assert keys == {"binance_usdm:BTCUSDT", "binance_usdm:ETHUSDT", "BTC", "ETH"}
     assert done.stderr.count("\n") == 1
     assert "books known at the end: BTCUSDT, ETHUSDT; gaps 0" in done.stderr
 
 
 def test_the_function_yields_what_the_verb_prints(recording: Path) -> None:
     records = list(airpocket.replay(recording))
-    assert {record.topic for record in records} == {SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH}
+    topics = {SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH, SIGNAL_VACUUM}
+    assert {record.topic for record in records} == topics
     assert [record.value.decode() for record in records] == run(str(recording)).stdout.splitlines()
     assert all(record.topic == SIGNAL_LATEST for record in airpocket.replay(recording, signals=["latest"]))
 

@@ -81,7 +81,7 @@ def by_key(lines: str) -> dict[tuple[str, str], list[str]]:
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for line in lines.splitlines():
         value = json.loads(line)
-        found[value["signal"], value["instrument"]].append(line)
+        found[value["signal"], value.get("instrument", value["asset"])].append(line)
     return found
 
 
