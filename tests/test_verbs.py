@@ -104,12 +104,11 @@ def test_what_was_published_live_is_what_the_tape_replays_to(tmp_path: Path) -> 
                 asked = ("--asset", "BTC", "--sell", "1e5", "--json")
                 answer = run(environment, "whatif", *asked)
                 told_to_end(ingest)
-            replayed = {
-                name: run(environment, "replay", tapes, "--signal", name) for name in ("depth", "health", "cascade")
-            }
-            for name, lines in replayed.items():
+            # Two instruments and their two assets; health is of instruments alone.
+            for name, keys in (("depth", 4), ("health", 2), ("cascade", 4), ("vacuum", 4)):
+                lines = run(environment, "replay", tapes, "--signal", name)
                 wanted = by_key(lines)
-                assert len(wanted) == 2
+                assert len(wanted) == keys
                 count = str(len(lines.splitlines()))
                 live = run(environment, "tail", name, "--beginning", "--count", count, "--json")
                 assert by_key(live) == wanted
