@@ -144,7 +144,7 @@ def sequences(received: NDArray[np.int64], last: int) -> NDArray[np.int64]:
 
 def offsets_of(messages: Rows) -> dict[str, Any]:
     """Say per part where each message's rows begin, and at the end where they end; only of parts that have rows."""
-    whose, counts, found = _WHOSE[messages["kind"]], messages["count"], {}
+    whose, counts, found = _WHOSE[messages["kind"]], messages["count"].astype(np.int64), {}
     for index, channel in enumerate(ROWS):
         own = whose == index
         if own.any():

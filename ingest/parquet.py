@@ -10,25 +10,23 @@ sequences and names are checked; what is not right is BadRecord, naming file and
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from heapq import heapify, heappop, heappushpop
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import unquote
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine import lake
 from engine.errors import BadConfig, BadRecord
 from engine.lake import DAY, FILE, HOUR, MESSAGES, PART, ROWS, Channel
-from engine.schema import VERSION, Batch, Rows
+from engine.schema import Batch, Rows
+from ingest.columns import Table
 
 #: Rows of a batch, about, and messages at most.
 BATCH: Final = 131_072
-Made = TypeVar("Made")
 
 
 class Lake:
@@ -173,13 +171,13 @@ class _Slice:
     """One instrument's rows of one hour: the file of messages, and those beside it."""
 
     def __init__(self, path: Path, instrument: str, since: int | None, until: int | None) -> None:
-        self.messages = _Table(path, MESSAGES, instrument)
+        self.messages = Table(path, MESSAGES, instrument)
         self.meta = self.messages.meta
         #: Whether a message at or after `until` was met.
         self.ended = False
         self._path, self._instrument = path, instrument
         self._since, self._until = since, until
-        self._tables: dict[str, _Table] = {}
+        self._tables: dict[str, Table] = {}
 
     def chunks(self) -> Iterator[tuple[Any, Batch, dict[str, Any]]]:
         """Give sequences and messages with their rows, each chunk with the offsets of its rows."""
@@ -202,8 +200,14 @@ class _Slice:
             self._skip(offsets, begin)
             heights = np.arange(len(rows) + 1) + sum(offsets.values())
             while begin < end:
-                stop = int(np.searchsorted(heights, heights[begin] + BATCH, "right")) - 1
-                stop = min(max(stop, begin + 1), end)
+                stop = min(int(np.searchsorted(heights, heights[begin] + BATCH, "right")) - 1, end)
+                for channel in (each for each in ROWS if each.part in offsets):
+                    # What lies in one row group need not be copied.
+                    at = offsets[channel.part]
+                    if at[begin] < at[stop]:
+                        ready = at[begin] + self._table(channel).ready()
+                        stop = min(stop, int(np.searchsorted(at, ready, "right")) - 1)
+                stop = max(stop, begin + 1)
                 yield self._chunk(rows, sequence, offsets, begin, stop)
                 begin = stop
             if end < len(rows):
@@ -241,7 +245,7 @@ class _Slice:
             if channel.part in offsets and offsets[channel.part][end]:
                 self._table(channel).skip(int(offsets[channel.part][end]))
 
-    def _table(self, channel: Channel) -> "_Table":
+    def _table(self, channel: Channel) -> Table:
         """Open a channel's file of this slice."""
         table = self._tables.get(channel.part) or self._beside(channel)
         if table is None:
@@ -249,11 +253,11 @@ class _Slice:
         self._tables[channel.part] = table
         return table
 
-    def _beside(self, channel: Channel) -> "_Table | None":
+    def _beside(self, channel: Channel) -> Table | None:
         path = self._path_of(channel)
         if not path.exists():
             return None
-        table = _Table(path, channel, self._instrument)
+        table = Table(path, channel, self._instrument)
         for key in (lake.META_RUN, lake.META_ASSET, lake.META_BEFORE):
             if table.meta[key] != self.meta[key]:
                 raise BadRecord(f"{path} has {key} {table.meta[key]!r}, its messages have {self.meta[key]!r}")
@@ -264,135 +268,11 @@ class _Slice:
         return root / f"channel={channel.name}" / self._path.relative_to(root / f"channel={MESSAGES.name}")
 
 
-class _Table:
-    """One file of a channel: row groups in, structured rows out, one after another."""
-
-    def __init__(self, path: Path, channel: Channel, instrument: str) -> None:
-        self.path, self._channel = path, channel
-        self._file = self._guard(lambda: pq.ParquetFile(path, page_checksum_verification=True))
-        found = self._file.metadata
-        self.meta = self._guard(lambda: {k.decode(): v.decode() for k, v in (found.metadata or {}).items()})
-        self._check(instrument)
-        self.groups = found.num_row_groups
-        #: Rows in all, and those not yet given out.
-        self.total = self.left = found.num_rows
-        self._group = 0
-        self._rows = np.zeros(0, channel.family)
-
-    def span(self, group: int) -> tuple[int, int]:
-        """Give the earliest and latest receive time of a row group, by its statistics."""
-
-        def spanned() -> tuple[int, int]:
-            known = self._file.metadata.row_group(group).column(list(self._channel.columns).index("received"))
-            if known.statistics is None or not known.statistics.has_min_max:
-                raise ValueError("no statistics of received")
-            return known.statistics.min, known.statistics.max
-
-        return self._guard(spanned, f"row group {group}")
-
-    def counts(self, group: int) -> Rows:
-        """Read of a row group of messages only what says which rows are whose."""
-        rows, _ = self._read(group, ("kind", "count"))
-        return rows
-
-    def read(self, group: int) -> tuple[Rows, Any]:
-        """Read a row group of messages: rows, and their sequence."""
-        rows, table = self._read(group, self._channel.fields, "sequence")
-        return rows, self._guard(lambda: _plain(table, "sequence", "int64"))
-
-    def take(self, count: int) -> Rows:
-        """Give the next rows."""
-        if count > self.left:
-            raise BadRecord(f"{self.path} has {self.left} rows left where its messages promise {count}")
-        self.left -= count
-        pieces = []
-        while count > len(self._rows):
-            count -= len(self._rows)
-            pieces.append(self._rows)
-            self._rows, _ = self._read(self._group, self._channel.fields)
-            self._group += 1
-        taken, self._rows = self._rows[:count], self._rows[count:]
-        pieces = [piece for piece in (*pieces, taken) if len(piece)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-    def skip(self, count: int) -> None:
-        """Pass over rows; row groups that lie whole in them are not read."""
-        while count > len(self._rows) and count <= self.left:
-            count -= len(self._rows)
-            self.left -= len(self._rows)
-            self._rows = self._rows[:0]
-            rows = self._file.metadata.row_group(self._group).num_rows
-            if count < rows:
-                break
-            count -= rows
-            self.left -= rows
-            self._group += 1
-        if count:
-            self.take(count)
-
-    def _read(self, group: int, fields: Sequence[str], *more: str) -> tuple[Rows, Any]:
-        """Read fields of a row group into the family's rows."""
-        if group >= self.groups:
-            raise BadRecord(f"{self.path} has {self.groups} row groups, and more rows than they hold")
-
-        def read() -> tuple[Rows, Any]:
-            table = self._file.read_row_group(group, columns=[*more, *fields], use_threads=False)
-            rows = np.zeros(len(table), self._channel.family)
-            for name in fields:
-                rows[name] = _plain(table, name, self._channel.columns[name], self._channel.family[name])
-            return rows, table
-
-        return self._guard(read, f"row group {group}")
-
-    def _check(self, instrument: str) -> None:
-        """Refuse a file that is none of ours, or of another version, or in another's place."""
-        expected = {
-            lake.META_VERSION: str(lake.VERSION),
-            "rows": str(VERSION),
-            lake.META_CHANNEL: self._channel.name,
-            lake.META_INSTRUMENT: instrument,
-        }
-        for key, allowed in expected.items():
-            if self.meta.get(key) != allowed:
-                raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {allowed!r}")
-        for key in (lake.META_RUN, lake.META_BEFORE, lake.META_ASSET):
-            if key not in self.meta:
-                raise BadRecord(f"{self.path} has no {key} in its metadata, which every file of a lake has")
-        met = self._guard(lambda: {field.name: str(field.type) for field in self._file.schema_arrow})
-        columns = dict(self._channel.columns)
-        if list(met.items()) != list(columns.items()):
-            raise BadRecord(f"{self.path} has columns {met}, allowed are {columns}")
-
-    def _guard(self, read: Callable[[], Made], what: str = "the file") -> Made:
-        """Say whose bytes cannot be read."""
-        try:
-            return read()
-        except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError) as error:
-            raise BadRecord(
-                f"{self.path}: {what} is corrupt, torn or no Parquet: {' '.join(str(error).split())[:300]}"
-            ) from error
-
-
 def read(
     folder: Path | str, *, instruments: Iterable[str] = (), since: int | None = None, until: int | None = None
 ) -> Lake:
     """Open a lake. Raises BadConfig for what is not there, and BadRecord, also while it is read, for what is wrong."""
     return Lake(folder, instruments=tuple(instruments), since=since, until=until)
-
-
-def _plain(table: Any, name: str, kind: str, field: "np.dtype[Any] | None" = None) -> Any:
-    """Give a column as numpy has it."""
-    column = table.column(name)
-    if column.null_count:
-        raise ValueError(f"column {name} has {column.null_count} nulls, allowed are none")
-    if kind != "binary":
-        return column.to_numpy()
-    assert field is not None
-    values = column.to_pylist()
-    longest = max(map(len, values), default=0)
-    if longest > field.itemsize:
-        raise ValueError(f"column {name} has {longest} bytes, allowed are {field.itemsize}")
-    return np.array(values, field)
 
 
 def _first(found: Any) -> int:

@@ -1,0 +1,149 @@
+"""One Parquet file of a lake in, structured rows out, one row group at a time; what is wrong with it is BadRecord."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine import lake
+from engine.errors import BadRecord
+from engine.lake import Channel
+from engine.schema import VERSION, Rows
+
+Made = TypeVar("Made")
+
+
+class Table:
+    """A channel's file of one slice, and how far its rows were given out."""
+
+    def __init__(self, path: Path, channel: Channel, instrument: str) -> None:
+        self.path, self._channel = path, channel
+        self._file = self._guard(lambda: pq.ParquetFile(path, page_checksum_verification=True))
+        found = self._file.metadata
+        self.meta = self._guard(lambda: {k.decode(): v.decode() for k, v in (found.metadata or {}).items()})
+        self._check(instrument)
+        self.groups = found.num_row_groups
+        #: Rows in all, and those not yet given out.
+        self.total = self.left = found.num_rows
+        self._group = 0
+        self._rows = np.zeros(0, channel.family)
+
+    def span(self, group: int) -> tuple[int, int]:
+        """Give the earliest and latest receive time of a row group, by its statistics."""
+
+        def spanned() -> tuple[int, int]:
+            known = self._file.metadata.row_group(group).column(list(self._channel.columns).index("received"))
+            if known.statistics is None or not known.statistics.has_min_max:
+                raise ValueError("no statistics of received")
+            return known.statistics.min, known.statistics.max
+
+        return self._guard(spanned, f"row group {group}")
+
+    def counts(self, group: int) -> Rows:
+        """Read of a row group of messages only what says which rows are whose."""
+        rows, _ = self._read(group, ("kind", "count"))
+        return rows
+
+    def read(self, group: int) -> tuple[Rows, Any]:
+        """Read a row group of messages: rows, and their sequence."""
+        rows, table = self._read(group, self._channel.fields, "sequence")
+        return rows, self._guard(lambda: _plain(table, "sequence", "int64"))
+
+    def ready(self) -> int:
+        """Say how many of the next rows lie in one row group."""
+        if not len(self._rows) and self.left:
+            self._rows, _ = self._read(self._group, self._channel.fields)
+            self._group += 1
+        return len(self._rows)
+
+    def take(self, count: int) -> Rows:
+        """Give the next rows."""
+        if count > self.left:
+            raise BadRecord(f"{self.path} has {self.left} rows left where its messages promise {count}")
+        self.left -= count
+        pieces = []
+        while count > len(self._rows):
+            count -= len(self._rows)
+            pieces.append(self._rows)
+            self._rows, _ = self._read(self._group, self._channel.fields)
+            self._group += 1
+        taken, self._rows = self._rows[:count], self._rows[count:]
+        pieces = [piece for piece in (*pieces, taken) if len(piece)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def skip(self, count: int) -> None:
+        """Pass over rows; row groups that lie whole in them are not read."""
+        while count > len(self._rows) and count <= self.left:
+            count -= len(self._rows)
+            self.left -= len(self._rows)
+            self._rows = self._rows[:0]
+            rows = self._file.metadata.row_group(self._group).num_rows
+            if count < rows:
+                break
+            count -= rows
+            self.left -= rows
+            self._group += 1
+        if count:
+            self.take(count)
+
+    def _read(self, group: int, fields: Sequence[str], *more: str) -> tuple[Rows, Any]:
+        """Read fields of a row group into the family's rows."""
+        if group >= self.groups:
+            raise BadRecord(f"{self.path} has {self.groups} row groups, and more rows than they hold")
+
+        def read() -> tuple[Rows, Any]:
+            table = self._file.read_row_group(group, columns=[*more, *fields], use_threads=False)
+            family = self._channel.family
+            full = sum(family[name].itemsize for name in fields) == family.itemsize
+            rows = np.empty(len(table), family) if full else np.zeros(len(table), family)
+            for name in fields:
+                rows[name] = _plain(table, name, self._channel.columns[name], family[name])
+            return rows, table
+
+        return self._guard(read, f"row group {group}")
+
+    def _check(self, instrument: str) -> None:
+        """Refuse a file that is none of ours, or of another version, or in another's place."""
+        expected = {
+            lake.META_VERSION: str(lake.VERSION),
+            "rows": str(VERSION),
+            lake.META_CHANNEL: self._channel.name,
+            lake.META_INSTRUMENT: instrument,
+        }
+        for key, allowed in expected.items():
+            if self.meta.get(key) != allowed:
+                raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {allowed!r}")
+        for key in (lake.META_RUN, lake.META_BEFORE, lake.META_ASSET):
+            if key not in self.meta:
+                raise BadRecord(f"{self.path} has no {key} in its metadata, which every file of a lake has")
+        met = self._guard(lambda: {field.name: str(field.type) for field in self._file.schema_arrow})
+        columns = dict(self._channel.columns)
+        if list(met.items()) != list(columns.items()):
+            raise BadRecord(f"{self.path} has columns {met}, allowed are {columns}")
+
+    def _guard(self, read: Callable[[], Made], what: str = "the file") -> Made:
+        """Say whose bytes cannot be read."""
+        try:
+            return read()
+        except (pa.ArrowException, OSError, ValueError, UnicodeDecodeError) as error:
+            raise BadRecord(
+                f"{self.path}: {what} is corrupt, torn or no Parquet: {' '.join(str(error).split())[:300]}"
+            ) from error
+
+
+def _plain(table: Any, name: str, kind: str, field: "np.dtype[Any] | None" = None) -> Any:
+    """Give a column as numpy has it."""
+    column = table.column(name)
+    if column.null_count:
+        raise ValueError(f"column {name} has {column.null_count} nulls, allowed are none")
+    if kind != "binary":
+        return column.to_numpy()
+    assert field is not None
+    values = column.to_pylist()
+    longest = max(map(len, values), default=0)
+    if longest > field.itemsize:
+        raise ValueError(f"column {name} has {longest} bytes, allowed are {field.itemsize}")
+    return np.array(values, field)
