@@ -80,6 +80,12 @@ class Book:
         sizes = (size_at(self._memory, self._sizes, self._far, side, price) for side, price in ((BID, bid), (ASK, ask)))
         return bid, next(sizes), ask, next(sizes)
 
+    @property
+    def touch(self) -> tuple[int, int]:
+        """Best bid and best ask, 0 where a side is empty."""
+        memory = self._memory[0]
+        return int(memory["bid"]), int(memory["ask"])
+
     def ladder(self) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Give the arrays that `engine.ladder` reads a book from: memory, sizes, occupied, far; never to be written."""
         return self._memory, self._sizes, self._occupied, self._far

@@ -65,12 +65,12 @@ def summed(sides: Sequence[Ladder]) -> Ladder:
 
 def answers(book: Book | None, unit: Rows) -> bool:
     """Say whether the model can be asked: there is a mid, and sizes are base units, as a quanto contract's are not."""
-    return book is not None and book.best[1] > 0 and book.best[3] > 0 and bool(unit["contract"][0] != QUANTO)
+    return book is not None and all(book.touch) and bool(unit["contract"][0] != QUANTO)
 
 
 def mid_of(book: Book, unit: Rows) -> Mid:
     """Return the mid of a book that has both sides."""
-    bid, _, ask, _ = book.best
+    bid, ask = book.touch
     return bid + ask, 2 * round(float(unit["price"][0]))
 
 
@@ -83,6 +83,8 @@ def edges(drops: Sequence[int], mid: Mid, sign: float) -> Floats:
 
 def reference_of(mids: Sequence[Fraction]) -> tuple[Fraction, list[bool]]:
     """Give the median of the mids, at least one, that are of one quote currency, and which those are."""
+    if len(mids) == 1:
+        return mids[0], [True]
     centre = median_low(mids)
     kept = [abs(mid - centre) <= FOREIGN * centre for mid in mids]
     return median(mid for mid, keep in zip(mids, kept, strict=True) if keep), kept

@@ -230,6 +230,21 @@ def branching(marks: Floats, amounts: Floats, prices: Floats, sizes: Floats, hig
 
 
 @kernel
+def branchings(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, bounds: Floats, out: Floats) -> None:
+    """Write `branching` between each bound and the one before it (of the first: and the mid), in one walk."""
+    i, j = 0, 0
+    for k in range(len(bounds)):
+        depth, forced = 0.0, 0.0
+        while i < len(prices) and prices[i] >= bounds[k]:
+            depth += sizes[i]
+            i += 1
+        while j < len(marks) and marks[j] >= bounds[k]:
+            forced += amounts[j]
+            j += 1
+        out[k] = forced / depth if depth > 0.0 else -1.0
+
+
+@kernel
 def free_fall(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, low: float) -> tuple[float, float, int]:
     """Return where the longest free fall above `low` begins, where it ends, and how many levels it passes.
 

@@ -5,9 +5,11 @@ companion of its own shape that holds a Why, 0 where the value stands; the row's
 do. Fields that are always undefined together share a companion.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from operator import itemgetter
+from struct import Struct
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -145,11 +147,12 @@ class Layout:
         self._names = tuple(field.name for field in fields)
         self._words = tuple((field.name, field.values) for field in fields if field.type == "string")
         self._arrays = tuple(field.name for field in fields if field.over)
-        self._booleans = tuple((field.name, bool(field.over)) for field in fields if field.type == "boolean")
         shapes = {field.name: (sizes[field.over],) if field.over else () for field in fields}
         values = [(field.name, FORMAT[field.type], shapes[field.name]) for field in fields]
         whys = {field.why: (field.why, "<u1", shapes[field.name]) for field in fields if field.why}
         self.dtype = np.dtype([*values, *whys.values(), ("undefined", "<i8")], align=True)
+        booleans = {field.name for field in fields if field.type == "boolean"}
+        self._read, self._each = reader_of(self.dtype, booleans)
         #: Position of each companion in the row, and the fields that it speaks of.
         self._whys = tuple(
             (len(values) + at, tuple((field.name, bool(field.over)) for field in fields if field.why == why))
@@ -158,12 +161,10 @@ class Layout:
 
     def values(self, row: Rows) -> tuple[dict[str, Any], dict[str, str]]:
         """Give the one row's values by name, None where undefined, and the reason for each name that holds a None."""
-        cells = row.tolist()[0]
+        cells = self._each(self._read(row.data))
         found = dict(zip(self._names, cells, strict=False))
         for name in self._arrays:
-            found[name] = found[name].tolist()
-        for name, many in self._booleans:
-            found[name] = [value != 0 for value in found[name]] if many else found[name] != 0
+            found[name] = list(found[name])
         for name, words in self._words:
             at = found[name]
             found[name] = [words[each] for each in at] if isinstance(at, list) else words[at]
@@ -173,7 +174,7 @@ class Layout:
         reasons = {}
         for at, fields in self._whys:
             many = fields[0][1]
-            why = cells[at].tolist() if many else cells[at]
+            why = cells[at]
             worst = max(why) if many else why
             if not worst:
                 continue
@@ -181,3 +182,20 @@ class Layout:
                 reasons[name] = WHY[worst]
                 found[name] = [None if w else v for v, w in zip(found[name], why, strict=True)] if many else None
         return reasons
+
+
+def reader_of(dtype: np.dtype[Any], booleans: Collection[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Give the way from a row's bytes to its numbers, and from those to one value, or tuple of values, per field.
+
+    Reading all numbers at once takes a tenth of the time that an array per field would.
+    """
+    codes, places, at, end = ["<"], list[int | slice](), 0, 0
+    assert dtype.fields is not None
+    for name in dtype.names or ():
+        kind, offset = dtype.fields[name][:2]
+        count = kind.shape[0] if kind.shape else 1
+        code = "?" if name in booleans else {"f": "d", "i": "q", "u": "B"}[kind.base.kind]
+        codes.append(f"{offset - end}x{count}{code}")
+        places.append(slice(at, at + count) if kind.shape else at)
+        at, end = at + count, offset + kind.itemsize
+    return Struct("".join([*codes, f"{dtype.itemsize - end}x"])).unpack, itemgetter(*places)

@@ -63,6 +63,7 @@ class Settings:
         self.vacuum_cadence = config.vacuum.cadence * 1_000_000
         self.model = model_of(config.knowledge.model)
         self.baseline_bands = np.array(config.baseline.bands, np.int64)
+        self.places = self.baseline["places"][0, : len(config.baseline.bands)].copy()
         #: Places of the machine's band and of the wider one among the baseline's; place of the 1 % move, or -1.
         self.narrow = config.baseline.bands.index(config.vacuum.band)
         self.wide = nearest(config.baseline.bands, WIDE)

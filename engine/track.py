@@ -228,7 +228,7 @@ class Track:
         """Take the mid as it was before a line of the flow's grid, if row time has passed one."""
         if now // self.settings.cell == self.own["cell"][0] or self.memory["reason"][0] != OK or self.book is None:
             return
-        bid, _, ask, _ = self.book.best
+        bid, ask = self.book.touch
         mid = (bid + ask) / 2.0 if self.reason == OK and bid > 0 and ask > 0 else 0.0
         tail.close_tail(self.tail, self.settings.tail, now, mid)
 
@@ -264,7 +264,7 @@ class Track:
             sizes,
             occupied,
             far,
-            known.baseline["places"][0, : len(known.baseline_bands)],
+            known.places,
             self.flow,
             known.flow,
             self.unit,

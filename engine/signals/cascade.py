@@ -8,13 +8,14 @@ no number here is worth more than they are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 
 from engine.book import Book
 from engine.books import BPS, FALL, SQUEEZE, Ladder, Mid, Refill, edges, ladder, mid_of, refilled
-from engine.cascade import END, Floats, branching, curve, falls, free_fall, sweep, sweep_floored
+from engine.cascade import END, Floats, branchings, curve, falls, free_fall, sweep, sweep_floored
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.kernel import kernel
@@ -26,6 +27,9 @@ from engine.triggers import SOURCES, Maps, Triggers, coverage_of, forced, source
 
 #: Levels so far beyond the widest move are looked at too, bps: they tell a book that ends from one that goes on.
 BEYOND: Final = 100
+EXHAUSTED: Final = int(Why.EXHAUSTED)
+NO_LEVELS: Final = int(Why.NO_LEVELS)
+NO_FREE_FALL: Final = int(Why.NO_FREE_FALL)
 
 
 def measure(
@@ -35,78 +39,123 @@ def measure(
 
     The mid, above 0, comes as a fraction of whole numbers, price units: (numerator, denominator).
     """
-    asked, price, rules = config.cascade, mid[0] / mid[1], rules_of(config.cascade)
-    row["undefined"] = 0
-    row["drops"], row["shocks"] = asked.drops, asked.shocks
-    row["withdrawal_shock"], row["pass_through"] = asked.withdrawal, asked.pass_through
-    row["slice"], row["cooldown"], row["duration"] = asked.slice, asked.cooldown, asked.duration
-    row["risk_horizon"] = asked.horizon
+    asked, price, rules, own = config.cascade, mid[0] / mid[1], rules_of(config.cascade), row[0]
+    own["undefined"] = 0
+    own["drops"], own["shocks"] = asked.drops, asked.shocks
+    own["withdrawal_shock"], own["pass_through"] = asked.withdrawal, asked.pass_through
+    own["slice"], own["cooldown"], own["duration"] = asked.slice, asked.cooldown, asked.duration
+    own["risk_horizon"] = asked.horizon
+    values, whys = parts_of(row.dtype)
+    shocks = np.array(asked.shocks, np.float64)
     for name, sign, side, found in zip(("fall", "squeeze"), (FALL, SQUEEZE), sides, triggers, strict=True):
-        held = Triggers(marks=np.zeros(len(found.marks)), amounts=np.zeros(len(found.marks)), floors=found.floors)
-        assume(rules, sign * price, found.marks, found.amounts, held.marks, held.amounts)
-        bounds = edges(asked.drops, mid, sign)
-        _moves(config, name, sign, price, bounds, side, held, row)
-        _ends(config, name, sign, price, side, held, row)
-    row["mid"] = price
+        held = np.zeros((3, len(found.marks)))
+        assume(rules, sign * price, found.marks, found.amounts, held[0], held[1])
+        own["undefined"] |= walk(
+            side.prices,
+            side.sizes,
+            held[0],
+            held[1],
+            found.floors,
+            edges(asked.drops, mid, sign),
+            shocks,
+            sign,
+            price,
+            asked.withdrawal / price,
+            held[2],
+            np.zeros(1, END),
+            np.zeros(1, END),
+            part(row, values, f"{name}_critical"),
+            part(row, whys, f"{name}_remaining_why"),
+        )
+    own["mid"] = price
 
 
-def _moves(
-    config: EngineConfig,
-    name: str,
+@cache
+def parts_of(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Give what a direction has of a CASCADE row, in the words of both: its values, and why they are undefined.
+
+    Both directions' fields stand in the same order, so that one dtype shows either, from its first field on.
+    """
+    assert dtype.names is not None
+    assert dtype.fields is not None
+    fields = {name.removeprefix("fall_"): dtype.fields[name] for name in dtype.names if name.startswith("fall_")}
+    found = []
+    for chosen in ([name for name in fields if not name.endswith("_why")], [n for n in fields if n.endswith("_why")]):
+        formats, offsets = [fields[name][0] for name in chosen], [fields[name][1] for name in chosen]
+        size = offsets[-1] - offsets[0] + formats[-1].itemsize
+        begins = [offset - offsets[0] for offset in offsets]
+        found.append(np.dtype({"names": chosen, "formats": formats, "offsets": begins, "itemsize": size}))
+    return found[0], found[1]
+
+
+def part(row: Rows, dtype: np.dtype[Any], first: str) -> Rows:
+    """Show a row from one of its fields on as another dtype."""
+    assert row.dtype.fields is not None
+    return np.ndarray((1,), dtype, row.data, row.dtype.fields[first][1])
+
+
+@kernel
+def walk(
+    prices: Floats,
+    sizes: Floats,
+    marks: Floats,
+    amounts: Floats,
+    floors: Floats,
+    bounds: Floats,
+    shocks: Floats,
     sign: float,
     mid: float,
-    bounds: Floats,
-    side: Ladder,
-    forced: Triggers,
-    row: Rows,
-) -> None:
-    """Fill what each move takes, and where falling costs nothing."""
-    found = np.zeros((5, len(bounds)))
-    book = (side.prices, side.sizes)
-    curve(*book, forced.marks, forced.amounts, config.cascade.withdrawal / mid, bounds, found)
-    row[f"{name}_depth"], row[f"{name}_forced"], row[f"{name}_critical"] = found[0], found[1], found[2]
-    row[f"{name}_critical_quote"] = found[2] * mid
-    row[f"{name}_remaining"] = np.minimum(found[3], 1.0)
-    row[f"{name}_remaining_why"] = np.where(found[0] > 0, 0, int(Why.NO_LEVELS))
-    row[f"{name}_complete"] = found[4] == 0
-    further = np.zeros((2, len(bounds)))
-    falls(*book, forced.marks, forced.amounts, bounds, further)
-    row[f"{name}_further_bps"] = BPS * further[0] / mid
-    row[f"{name}_further_why"] = np.where(further[1] > 0, int(Why.EXHAUSTED), 0)
-    upper = np.concatenate(([np.inf], bounds[:-1]))
-    for k, (high, low) in enumerate(zip(upper.tolist(), bounds.tolist(), strict=True)):
-        ratio = branching(forced.marks, forced.amounts, *book, min(high, 1.7e308), low)
-        row[f"{name}_branching"][0, k] = max(ratio, 0.0)
-        row[f"{name}_branching_why"][0, k] = 0 if ratio >= 0 else int(Why.NO_LEVELS)
-        row["undefined"] |= ratio < 0
-    begin, end, levels = free_fall(*book, forced.marks, forced.amounts, float(bounds[-1]))
-    row[f"{name}_free_bps"] = BPS * (begin - end) / mid
-    row[f"{name}_free_from"] = sign * begin
-    row[f"{name}_free_why"] = 0 if levels else int(Why.NO_FREE_FALL)
-    row["undefined"] |= levels == 0 or bool((found[0] <= 0).any()) or bool((further[1] > 0).any())
+    withdrawal: float,
+    left: Floats,
+    plain: Rows,
+    floored: Rows,
+    values: Rows,
+    whys: Rows,
+) -> bool:
+    """Fill one direction of a CASCADE row; say whether any of it is undefined. `left` and the ENDs are scratch."""
+    row, why, undefined = values[0], whys[0], False
+    found, further, ratios = np.zeros((5, len(bounds))), np.zeros((2, len(bounds))), np.zeros(len(bounds))
+    curve(prices, sizes, marks, amounts, withdrawal, bounds, found)
+    falls(prices, sizes, marks, amounts, bounds, further)
+    branchings(prices, sizes, marks, amounts, bounds, ratios)
+    for k in range(len(bounds)):
+        row["depth"][k], row["forced"][k], row["critical"][k] = found[0, k], found[1, k], found[2, k]
+        row["critical_quote"][k] = found[2, k] * mid
+        row["remaining"][k] = min(found[3, k], 1.0)
+        why["remaining_why"][k] = 0 if found[0, k] > 0.0 else NO_LEVELS
+        row["complete"][k] = found[4, k] == 0.0
+        row["further_bps"][k] = BPS * further[0, k] / mid
+        why["further_why"][k] = EXHAUSTED if further[1, k] > 0.0 else 0
+        row["branching"][k] = max(ratios[k], 0.0)
+        why["branching_why"][k] = 0 if ratios[k] >= 0.0 else NO_LEVELS
+        undefined = undefined or ratios[k] < 0.0 or found[0, k] <= 0.0 or further[1, k] > 0.0
+    begin, end, levels = free_fall(prices, sizes, marks, amounts, bounds[len(bounds) - 1])
+    row["free_bps"] = BPS * (begin - end) / mid
+    row["free_from"] = sign * begin
+    why["free_why"] = 0 if levels else NO_FREE_FALL
+    for k in range(len(shocks)):
+        sweep(prices, sizes, marks, amounts, shocks[k] / mid, plain)
+        sweep_floored(prices, sizes, marks, amounts, floors, shocks[k] / mid, left, floored)
+        undefined = tell_end(plain, floored, k, shocks[k] / mid, sign, mid, values, whys) or undefined
+    return undefined or levels == 0
 
 
-def _ends(config: EngineConfig, name: str, sign: float, mid: float, side: Ladder, forced: Triggers, row: Rows) -> None:
-    """Fill where each sale or purchase ends."""
-    plain, floored = np.zeros(1, END), np.zeros(1, END)
-    left = np.zeros(len(forced.marks))
-    for k, notional in enumerate(config.cascade.shocks):
-        shock = notional / mid
-        sweep(side.prices, side.sizes, forced.marks, forced.amounts, shock, plain)
-        sweep_floored(side.prices, side.sizes, forced.marks, forced.amounts, forced.floors, shock, left, floored)
-        alone, end = plain[0], floored[0]
-        out = bool(end["exhausted"])
-        row[f"{name}_price"][0, k] = 0.0 if out else sign * end["price"]
-        row[f"{name}_bps"][0, k] = 0.0 if out else BPS * (sign * mid - end["price"]) / mid
-        row[f"{name}_price_why"][0, k] = int(Why.EXHAUSTED) if out else 0
-        row[f"{name}_alone_bps"][0, k] = (
-            0.0 if alone["exhausted_alone"] else BPS * (sign * mid - alone["price_alone"]) / mid
-        )
-        row[f"{name}_alone_why"][0, k] = int(Why.EXHAUSTED) if alone["exhausted_alone"] else 0
-        row[f"{name}_sold"][0, k] = end["sold"]
-        row[f"{name}_amplification"][0, k] = (shock + end["forced"]) / shock
-        row[f"{name}_unsold"][0, k] = end["unsold"]
-        row["undefined"] |= out or bool(alone["exhausted_alone"])
+@kernel
+def tell_end(
+    plain: Rows, floored: Rows, k: int, shock: float, sign: float, mid: float, values: Rows, whys: Rows
+) -> bool:
+    """Fill where one sale or purchase ends; say whether any of it is undefined."""
+    row, why, alone, end = values[0], whys[0], plain[0], floored[0]
+    out, out_alone = end["exhausted"] > 0, alone["exhausted_alone"] > 0
+    row["price"][k] = 0.0 if out else sign * end["price"]
+    row["bps"][k] = 0.0 if out else BPS * (sign * mid - end["price"]) / mid
+    why["price_why"][k] = EXHAUSTED if out else 0
+    row["alone_bps"][k] = 0.0 if out_alone else BPS * (sign * mid - alone["price_alone"]) / mid
+    why["alone_why"][k] = EXHAUSTED if out_alone else 0
+    row["sold"][k] = end["sold"]
+    row["amplification"][k] = (shock + end["forced"]) / shock
+    row["unsold"][k] = end["unsold"]
+    return bool(out or out_alone)
 
 
 def layout(config: EngineConfig) -> Layout:
