@@ -125,7 +125,7 @@ def combine(
 
 @kernel
 def median_of(values: Floats, whys: Bytes, column: int, side: int, scratch: Floats) -> tuple[float, int]:
-    """Return the median of the venues' values of one input, and why not: the greatest value beside the last Why."""
+    """Return the median of the venues' values of one input, and why not: the greatest value beside the greatest Why."""
     count, most, why = 0, 0.0, 0
     for i in range(len(values)):
         if whys[i, column, side] == 0:
