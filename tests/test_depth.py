@@ -19,13 +19,17 @@ from engine.money import unit_of
 from engine.pockets import measure_pockets
 from engine.schema import LEVEL, Contract
 from engine.signals.depth import layout, measure
-from tests import naive_pockets
+from tests import naive_comparison, naive_pockets
+from tests.compared import compare, past_of, present_of
 from tests.naive_depth import Levels, NaiveDepth
 
 VECTORS = Path(__file__).parents[1] / ".." / "shared" / "design" / "test_vectors.json"
 BIDS = [(999, 2), (998, 3), (995, 5), (990, 10), (980, 20)]
 ASKS = [(1001, 1), (1002, 4), (1005, 5), (1010, 10), (1020, 20)]
 BANDS = (10, 20, 50, 100, 200)
+#: Usual depth of bids and asks within the first two bands, base units, and what is said to have rested in them.
+PAST = {0: 10.0, 1: 20.0, 2: 30.0, 3: 40.0}
+REFERENCES = (1e6, 2e6)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +72,16 @@ def measured(
     book.update(np.array([*bids, *asks], LEVEL), len(bids), True)
     if later[0]:
         book.update(np.array(list(later[0]), LEVEL), later[1], False)
-    asked, compared = tuple(range(1, 1 + len(notionals))), BaselineConfig(bands=bands[:1])
-    fields = layout(EngineConfig(bands=bands, notionals=asked, baseline=compared))
+    asked = tuple(range(1, 1 + len(notionals)))
+    config = EngineConfig(bands=bands, notionals=asked, baseline=BaselineConfig(bands=bands[:2]))
+    fields = layout(config)
     row = np.zeros(1, fields.dtype)
     row.view(np.uint8)[:] = 255  # What was there before must not shine through.
     view = book.view()
     measure(view.row, view.bids, view.asks, unit_of(unit), np.array(bands), np.array(notionals, float), row)
     measure_pockets(view.row, view.bids, view.asks, unit_of(unit), 200, 0.05, row)
+    mid = sum(book.touch) / 2 / 10.0**unit.price_decimals if all(book.touch) else 0.0
+    compare(config, past_of(config, PAST), present_of(unit, config, book), REFERENCES, mid, row)
     return fields.values(row)
 
 
@@ -225,13 +232,18 @@ def test_the_kernel_equals_its_twin(
     unit = instrument(contract, contract_size, decimals)
     found, why = measured(bids, asks, unit, notionals=tuple(notionals))
     twin = NaiveDepth(unit, bids, asks, (bids[-1][0], asks[-1][0]))
+    usual = {(1 - 2 * (q % 2), BANDS[q // 2]): value for q, value in PAST.items()}
     expected = twin.fields(BANDS, notionals) | naive_pockets.fields(twin, 200, 0.05)
+    expected |= naive_comparison.compared(twin, BANDS[:2], usual, REFERENCES)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         many = isinstance(value, list)
         pairs = zip(found[name], value, strict=True) if many else [(found[name], value)]
         for one, other in pairs:
             assert (one is None) == (other is None), name
+            if isinstance(other, str):
+                assert one == other, name
+                continue
             assert one is None or math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9), name
         assert (name in why) == (None in value if many else value is None)
 
