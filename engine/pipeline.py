@@ -25,7 +25,7 @@ from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Kind, Record,
 from engine.schema import LIQUIDATION as LIQUIDATION_ROW
 from engine.schema import REFERENCE as REFERENCE_ROW
 from engine.schema import TRADE as TRADE_ROW
-from engine.settings import SIGNALS, Settings
+from engine.settings import MOVED, SIGNALS, VACUUM, Settings
 from engine.signals.health import CHANGE
 from engine.step import (
     CURSOR,
@@ -149,7 +149,8 @@ class Pipeline:
             value = track.value(signal.name, due)
             if value is None:
                 continue
-            self._write(signal, track.key, time, value, track.late(index, time, due & CHANGE > 0), offset, out)
+            change = due & CHANGE > 0 or (bit == VACUUM and due & MOVED > 0)
+            self._write(signal, track.key, time, value, track.late(index, time, change), offset, out)
         if due & CHANGE:
             if track.reason != OK:
                 self._across.cascade.lose()

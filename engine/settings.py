@@ -21,6 +21,8 @@ from engine.tail import settings_of
 CASCADE: Final = 16
 FLOW: Final = 32
 VACUUM: Final = 64
+#: Beside VACUUM: because a state changed.
+MOVED: Final = 128
 
 #: Every signal of an instrument, in the order in which records of one row are written, and the bit that calls for it.
 SIGNALS: Final[tuple[tuple[Signal, int], ...]] = (

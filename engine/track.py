@@ -20,7 +20,7 @@ from engine.money import UNIT, unit_of
 from engine.pockets import measure_pockets
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
-from engine.settings import CASCADE, CHANGED, FLOW, SIGNALS, VACUUM, Settings
+from engine.settings import CASCADE, CHANGED, FLOW, MOVED, SIGNALS, VACUUM, Settings
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import REFERENCE, step
@@ -248,8 +248,7 @@ class Track:
             due |= FLOW
             if self._ask_cascade(now):
                 due |= CASCADE
-            if self._move_vacuum(now):
-                due |= VACUUM
+            due |= self._move_vacuum(now)
         self.due = min(self.due, (int(own["cell"]) + 1) * cell)
         return due
 
@@ -289,16 +288,16 @@ class Track:
             self.inputs,
         )
 
-    def _move_vacuum(self, now: int) -> bool:
-        """Let the state machine see the book, and the past grow; say whether a record is due."""
+    def _move_vacuum(self, now: int) -> int:
+        """Let the state machine see the book, and the past grow; return the record that is due."""
         if self.reason == OK and self.book is not None:
             self.compare()
             present = self.present[0]
             if baseline.sample_due(self.baseline, self.settings.baseline, now):
                 baseline.take_sample(self.baseline, self.settings.baseline, present["values"], present["whys"], now)
             if vacuum.advance(self.vacuum, self.settings.vacuum, self.inputs, now):
-                return True
-        return now - int(self.own["vacuum"][0]) >= self.settings.vacuum_cadence
+                return VACUUM | MOVED
+        return VACUUM if now - int(self.own["vacuum"][0]) >= self.settings.vacuum_cadence else 0
 
     def _ask_cascade(self, now: int) -> bool:
         """Say whether a cascade record is due: by the cadence, or because a critical shock moved."""

@@ -10,12 +10,12 @@ import orjson
 import pytest
 
 from airpocket.player import Player
-from engine.config import CascadeConfig, EngineConfig
+from engine.config import BaselineConfig, CascadeConfig, EngineConfig
 from engine.kernel import COMPILED
 from engine.knowledge import Exposure, Knowledge
 from engine.pipeline import Pipeline
 from engine.schema import REFERENCE, TRADE, Batch, Kind, Record, Reference
-from engine.topics import SIGNAL_CASCADE, SIGNAL_FLOW
+from engine.topics import SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_VACUUM
 from tests.stream import instrument, message
 
 TAPES = ["usdm_btcusdt_20240808.gz", "spot_ethusdt_20240809.gz"]
@@ -23,10 +23,12 @@ VENUES = {"usdm": "binance_usdm", "spot": "binance_spot"}
 #: Ends of the whole and of the part: 60 and 30 seconds in, less where kernels are plain Python.
 SECONDS = (60, 30) if COMPILED else (12, 6)
 SECOND = 1_000_000_000
+#: The first sample is a past to compare with.
+ORDINARY = EngineConfig(baseline=BaselineConfig(session=1))
 
 
 def play(folder: Path, name: str, until: int | None) -> list[Record]:
-    return list(Player([folder / name], venue=VENUES[name[:4]], until=until))
+    return list(Player([folder / name], config=ORDINARY, venue=VENUES[name[:4]], until=until))
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -39,9 +41,10 @@ def numbers(value: Any) -> Iterator[float]:
 
 @pytest.mark.parametrize("name", TAPES)
 def test_a_part_of_a_tape_says_what_the_whole_says_of_it(binance_tapes: Path, name: str) -> None:
-    first = next(iter(Player([binance_tapes / name], venue=VENUES[name[:4]]))).time
+    first = next(iter(Player([binance_tapes / name], config=ORDINARY, venue=VENUES[name[:4]]))).time
     whole, part = (play(binance_tapes, name, first + seconds * SECOND) for seconds in SECONDS)
-    assert {record.topic for record in part} >= {SIGNAL_FLOW, SIGNAL_CASCADE}
+    assert {record.topic for record in part if ":" in record.key} >= {SIGNAL_FLOW, SIGNAL_CASCADE, SIGNAL_VACUUM}
+    assert {record.topic for record in part if ":" not in record.key} >= {SIGNAL_DEPTH, SIGNAL_VACUUM}
     assert [(r.topic, r.key, r.time, r.value) for r in part] == [
         (r.topic, r.key, r.time, r.value) for r in whole[: len(part)]
     ]
@@ -53,6 +56,12 @@ def test_a_part_of_a_tape_says_what_the_whole_says_of_it(binance_tapes: Path, na
             assert nulls - {"reason", "received", "exchanged", "last"} == set(value["why"])
         else:
             assert value["reason"]
+    for about in ("instrument", "asset"):
+        vacuums = [value for value in told(whole, SIGNAL_VACUUM) if ("instrument" in value) == (about == "instrument")]
+        for side in ("bid", "ask"):
+            states = {value[f"{side}_state"] for value in vacuums}
+            assert "normal" in states, "depth is compared with its past"
+            assert not states & {"vacuum", "recovering"}, "these minutes are ordinary"
 
 
 def start(config: EngineConfig, **changes: Any) -> tuple[Pipeline, list[Record]]:
