@@ -28,7 +28,7 @@ ORDINARY = EngineConfig(baseline=BaselineConfig(session=1))
 
 
 def play(folder: Path, name: str, until: int | None) -> list[Record]:
-    return list(Player([folder / name], config=ORDINARY, venue=VENUES[name[:4]], until=until))
+    return list(Player([folder / name], engine=ORDINARY, venue=VENUES[name[:4]], until=until))
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -41,7 +41,7 @@ def numbers(value: Any) -> Iterator[float]:
 
 @pytest.mark.parametrize("name", TAPES)
 def test_a_part_of_a_tape_says_what_the_whole_says_of_it(binance_tapes: Path, name: str) -> None:
-    first = next(iter(Player([binance_tapes / name], config=ORDINARY, venue=VENUES[name[:4]]))).time
+    first = next(iter(Player([binance_tapes / name], engine=ORDINARY, venue=VENUES[name[:4]]))).time
     whole, part = (play(binance_tapes, name, first + seconds * SECOND) for seconds in SECONDS)
     assert {record.topic for record in part if ":" in record.key} >= {SIGNAL_FLOW, SIGNAL_CASCADE, SIGNAL_VACUUM}
     assert {record.topic for record in part if ":" not in record.key} >= {SIGNAL_DEPTH, SIGNAL_VACUUM}
