@@ -1,8 +1,8 @@
 """Contestants in, the stages of one comparison out: warm, check the answers, then rounds A B A B within one run.
 
-Each round of ours is preceded by a round of every peer, so that a slow moment of the machine meets all alike. The ratio
-is the median over the rounds of the ratio within a round. A slow peer may do a shorter prefix of the work; its answer is
-then compared with ours for that prefix, and figures are per unit of work.
+Each round of ours is preceded by a round of every peer, so that a slow moment of the machine meets all alike. The
+ratio is the median over the rounds of the ratio within a round. A slow peer may do a shorter prefix of the work; its
+answer is then compared with ours for that prefix, and figures are per unit of work.
 """
 
 import gc

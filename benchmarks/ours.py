@@ -1,4 +1,4 @@
-"""Our book on the workload: the engine's own kernels driven from one of ours, as a strategy drives hftbacktest's from another."""
+"""Our book on the workload: the engine's kernels, called from a kernel as hftbacktest's are from a strategy."""
 
 from collections.abc import Callable
 from typing import Final

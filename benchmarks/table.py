@@ -187,11 +187,11 @@ def groups(measured: Iterable[Mapping[str, Any]]) -> list[Stage]:
     for name, each in groupby(by_group, key=lambda each: str(each["group"])):
         group = list(each)
         mine = [one for one in group if "ours" in one["name"]]
-        scale = 1e3
         for own in mine:
-            alone = Stage(stage=name, unit="ms", ours=own["median"] * scale, note="" if len(group) > 1 else "alone")
-            peers = [one for one in group if one not in mine]
-            stages += [beside(alone, label(one["name"]), one["median"] * scale, same=True) for one in peers] or [alone]
+            unit = next((unit for unit, seconds in SECONDS.items() if own["median"] >= seconds), "ns")
+            alone = Stage(stage=name, unit=unit, ours=own["median"] / SECONDS[unit])
+            peers = [(label(one["name"]), one["median"] / SECONDS[unit]) for one in group if one not in mine]
+            stages += [beside(alone, peer, value, same=True) for peer, value in peers] or [alone]
     return stages
 
 

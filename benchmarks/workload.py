@@ -13,7 +13,7 @@ import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -72,7 +72,7 @@ class Work:
         """Give each message as plain (bid, price, size)."""
         plain = [(bid, *level) for bid, level in zip(self.bids.tolist(), self.levels.tolist(), strict=True)]
         bounds = self.starts.tolist()
-        return (plain[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False))
+        return (plain[begin:end] for begin, end in pairwise(bounds))
 
     def opening(self) -> list[tuple[int, int, int]]:
         """Give the snapshot as plain (bid, price, size)."""
@@ -103,10 +103,11 @@ def work() -> Work:
             if "lastUpdateId" in frame and opening is None:
                 opening = sorted(_levels(frame["bids"], frame["asks"]), key=lambda level: -level[0])
                 last = frame["lastUpdateId"]
-            elif opening is not None and "data" in frame and frame["data"]["e"] == "depthUpdate":
-                if frame["data"]["u"] > last:
-                    plain += _levels(frame["data"]["b"], frame["data"]["a"])
-                    starts.append(len(plain))
+                continue
+            content = frame.get("data", {})
+            if opening is not None and content.get("e") == "depthUpdate" and content["u"] > last:
+                plain += _levels(content["b"], content["a"])
+                starts.append(len(plain))
     assert opening is not None
     return Work(
         snapshot=np.array([level[1:] for level in opening], LEVEL),
