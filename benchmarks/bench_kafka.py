@@ -32,7 +32,7 @@ RECORDS: Final = {64: 12_000, 4096: 500}
 #: Where rounds write, and where the records to be read lie, by their rows.
 WRITTEN: Final = 0
 READ: Final = {64: 1, 4096: 2}
-#: A round begins with a jump to the log's beginning, and a client that reads ahead (librdkafka does) must wait until the
+#: A round begins with a jump to the log's beginning; a client that reads ahead (librdkafka does) must wait until the
 #: broker lets go of the fetch before: with the usual 500 ms a round would measure that and nothing else.
 FETCH_WAIT: Final = 5
 #: Bytes before the rows of an SBE record of one message.
