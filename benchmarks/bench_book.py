@@ -1,138 +1,108 @@
-"""Book apply, and apply + VIEW, per message of a real tape: ours beside a sorted dictionary that answers the same.
+"""The order book beside the books of others, on the workload of `benchmarks.workload`: apply, best prices, depth.
 
-The peer keeps two `sortedcontainers.SortedDict` and sums the same bands by walking them, as a strategy must on a book
-without incremental depth. Both see the same 2,000 messages (67 levels each on average) and must agree on the bands.
+Engine against engine are the first two stages: applying, and reading best bid and ask after every update. In the bands'
+stages a peer without incremental depth rescans the levels of a band, which is most of its time.
 """
 
-import gzip
-from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import orjson
 import pytest
-import sortedcontainers
 
-from engine.book import Book
-from engine.instrument import Instrument
-from engine.schema import LEVEL, Contract, Rows
+from benchmarks.compare import Peer, compare
+from benchmarks.hftbacktest_book import hftbacktest_book
+from benchmarks.ours import called, driven
+from benchmarks.rivals import nautilus_book, order_book_book, sortedcontainers_book
+from benchmarks.workload import Query, Work, work
+from engine.kernel import kernel
+from engine.schema import Rows
 
-TAPE = Path(__file__).parents[1] / "../shared/data/binance/usdm_btcusdt_20240808.gz"
-BANDS = (10, 50, 100)
-MESSAGES = 2_000
-INSTRUMENT = Instrument(
-    venue="usdm", symbol="BTCUSDT", asset="BTC", quote="USDT", contract=Contract.LINEAR,
-    price_decimals=2, size_decimals=3, tick=10, lot=1,
-)  # fmt: skip
-
-#: Untyped upstream.
-SortedDict: Any = sortedcontainers.SortedDict
-
-Message = tuple[Rows, int]
-
-
-def _message(bids: list[list[str]], asks: list[list[str]]) -> Message:
-    levels = [(int(price.replace(".", "")), int(size.replace(".", ""))) for price, size in bids + asks]
-    return np.array(levels, LEVEL), len(bids)
-
-
-@cache
-def messages() -> tuple[Message, list[Message]]:
-    """Read the tape's snapshot and the first messages after it."""
-    if not TAPE.exists():
-        pytest.skip(f"recorded streams are not here: {TAPE} is absent")
-    snapshot, diffs = None, []
-    with gzip.open(TAPE) as tape:
-        for line in tape:
-            frame: dict[str, Any] = orjson.loads(line[20:])
-            if "lastUpdateId" in frame:
-                snapshot = _message(frame["bids"], frame["asks"])
-            elif snapshot is not None and frame["data"]["e"] == "depthUpdate":
-                diffs.append(_message(frame["data"]["b"], frame["data"]["a"]))
-            if len(diffs) == MESSAGES:
-                break
-    assert snapshot is not None
-    return snapshot, diffs
+NAMES: Final[dict[Query, str]] = {
+    "nothing": "book: apply",
+    "best": "book: apply, best bid and ask after every update",
+    "event": "book: apply, six depth bands after every update",
+    "message": "book: apply, six depth bands after every message",
+}
+#: Ratios that are wanted.
+GOALS: Final[dict[Query, float]] = {"event": 100}
+#: Level updates of one round of each peer; 0: the whole tape.
+ROUNDS: Final[dict[Query, tuple[int, int, int, int, int]]] = {
+    # hftbacktest's vector and map, nautilus, sortedcontainers, order_book
+    "nothing": (0, 0, 100_000, 100_000, 100_000),
+    "best": (0, 0, 50_000, 50_000, 1_500),
+    "event": (60_000, 2_000, 4_000, 1_500, 1_500),
+    "message": (0, 30_000, 50_000, 40_000, 10_000),
+}
 
 
-def ours(book: Book, diffs: list[Message], viewed: bool) -> int:
-    total = 0
-    for levels, bids in diffs:
-        book.update(levels, bids, replace=False)
-        if viewed:
-            row = book.view().row[0]
-            total += int(row["bid_depth"].sum()) + int(row["ask_depth"].sum())
-    return total
+@kernel
+def store(levels: Rows, bids: Any, cells: Any) -> int:
+    """Put each size at its tick: what any flat book must do at least."""
+    for i in range(len(levels)):
+        cells[bids[i], levels[i]["price"] & 0xFFFFF] = levels[i]["size"]
+    return int(cells[0, 0])
 
 
-class SortedBook:
-    """The peer."""
+def floor() -> float:
+    """Measure that, ns a level."""
+    from time import perf_counter
 
-    def __init__(self, snapshot: list[tuple[int, int]], bids: int) -> None:
-        self.bids = SortedDict(snapshot[:bids])
-        self.asks = SortedDict(snapshot[bids:])
-
-    def update(self, levels: list[tuple[int, int]], bids: int) -> None:
-        for i, (price, size) in enumerate(levels):
-            side = self.bids if i < bids else self.asks
-            if size:
-                side[price] = size
-            else:
-                side.pop(price, None)
-
-    def depth(self) -> int:
-        mid2 = self.bids.keys()[-1] + self.asks.keys()[0]
-        total = 0
-        for band in BANDS:
-            low = -(-mid2 * (10_000 - band) // 20_000)
-            high = mid2 * (10_000 + band) // 20_000
-            total += sum(self.bids[price] for price in self.bids.irange(low))
-            total += sum(self.asks[price] for price in self.asks.irange(None, high))
-        return total
+    whole, cells = work(), np.zeros((2, 1 << 20), np.int64)
+    taken = []
+    for _ in range(6):
+        begun = perf_counter()
+        store(whole.levels, whole.bids, cells)
+        taken.append(perf_counter() - begun)
+    return min(taken) / whole.count * 1e9
 
 
-def theirs(book: SortedBook, diffs: list[tuple[list[tuple[int, int]], int]], viewed: bool) -> int:
-    total = 0
-    for levels, bids in diffs:
-        book.update(levels, bids)
-        if viewed:
-            total += book.depth()
-    return total
+def peers(query: Query) -> dict[str, Peer]:
+    whole = work()
+    makers = {
+        "hftbacktest": lambda part: hftbacktest_book(part, query),
+        "hftbacktest HashMap": lambda part: hftbacktest_book(part, query, vector=False),
+        "nautilus_trader": lambda part: nautilus_book(part, query),
+        "sortedcontainers": lambda part: sortedcontainers_book(part, query),
+        "order_book": lambda part: order_book_book(part, query),
+    }
+    found = {}
+    for (name, make), levels in zip(makers.items(), ROUNDS[query], strict=True):
+        part: Work = whole.head(levels) if levels else whole
+        found[name] = Peer(prepare=make(part), count=part.count, twin=driven(part, query))
+    return found
 
 
-@pytest.mark.parametrize("viewed", [False, True], ids=["apply", "apply+view"])
-def test_ours(benchmark: Any, viewed: bool) -> None:
-    snapshot, diffs = messages()
-    benchmark.group = f"book {'apply + view' if viewed else 'apply'}, {len(diffs)} messages"
-
-    def fresh() -> tuple[tuple[Book, list[Message], bool], dict[str, Any]]:
-        book = Book(INSTRUMENT, BANDS)
-        book.update(*snapshot, replace=True)
-        book.view()
-        return (book, diffs, viewed), {}
-
-    total = benchmark.pedantic(ours, setup=fresh, rounds=5, warmup_rounds=1)
-    if viewed:
-        assert total == expected()
-
-
-@pytest.mark.parametrize("viewed", [False, True], ids=["apply", "apply+view"])
-def test_sorted_dictionaries(benchmark: Any, viewed: bool) -> None:
-    (levels, bids), diffs = messages()
-    benchmark.group = f"book {'apply + view' if viewed else 'apply'}, {len(diffs)} messages"
-    plain = [(rows.tolist(), count) for rows, count in diffs]
-
-    def fresh() -> tuple[tuple[SortedBook, Any, bool], dict[str, Any]]:
-        return (SortedBook(levels.tolist(), bids), plain, viewed), {}
-
-    total = benchmark.pedantic(theirs, setup=fresh, rounds=2)
-    if viewed:
-        assert total == expected()
+@pytest.mark.parametrize("query", list(NAMES))
+def test_book(benchmark: Any, query: Query) -> None:
+    whole = work()
+    compare(
+        benchmark,
+        stage=NAMES[query],
+        unit="ns/level",
+        ours=driven(whole, query),
+        count=whole.count,
+        peers=peers(query),
+        goal=GOALS.get(query),
+        floor=floor(),
+    )
 
 
-@cache
-def expected() -> int:
-    """What both must answer, by the slow book."""
-    (levels, bids), diffs = messages()
-    return theirs(SortedBook(levels.tolist(), bids), [(rows.tolist(), count) for rows, count in diffs], viewed=True)
+def test_book_from_python(benchmark: Any) -> None:
+    """`Book.update` and `Book.view`, which also gives the levels inside the widest band, called once a message."""
+    whole = work()
+    assert called(whole)()() == driven(whole, "message")()()
+    part = whole.head(40_000)
+    compare(
+        benchmark,
+        stage="book: from Python, update and view of every message",
+        unit="us/message",
+        ours=called(whole),
+        count=len(whole.starts) - 1,
+        peers={
+            "sortedcontainers, bands only": Peer(
+                prepare=sortedcontainers_book(part, "message"),
+                count=len(part.starts) - 1,
+                twin=called(part),
+            )
+        },
+    )

@@ -5,11 +5,12 @@ maximum. The Python peer is one careful pass over lists, the same algorithm as o
 are whole numbers.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pytest
 
+from benchmarks.compare import Peer, compare
 from engine.cascade import Floats, curve
 
 LEVELS, TRIGGERS = 2_000, 500
@@ -55,7 +56,25 @@ def in_python() -> list[float]:
     return found
 
 
-@pytest.mark.benchmark(group="critical-shock curve, 2,000 levels x 500 triggers")
-@pytest.mark.parametrize("peer", [ours, with_numpy, in_python], ids=["ours", "numpy", "python"])
-def test_critical_shock_curve(benchmark: Any, peer: Any) -> None:
-    assert benchmark(peer) == in_python()
+def repeated(curve: Callable[[], list[float]], times: int) -> Peer:
+    """Ask for the curve so many times."""
+
+    def run() -> list[float]:
+        for _ in range(times):
+            found = curve()
+        return found
+
+    return Peer(prepare=lambda: run, count=times)
+
+
+def test_critical_shock_curve(benchmark: Any) -> None:
+    mine = repeated(ours, 1_000)
+    compare(
+        benchmark,
+        stage="critical-shock curve, 2,000 levels x 500 triggers",
+        unit="us",
+        ours=mine.prepare,
+        count=mine.count,
+        peers={"numpy": repeated(with_numpy, 100), "Python": repeated(in_python, 20)},
+        rounds=15,
+    )

@@ -1,27 +1,28 @@
-"""Frames from a websocket: ours stamped at arrival beside a bare loop of `websockets`, and one process to rows.
+"""Frames from a websocket: ours stamped at arrival beside other clients, and one process from a venue to rows.
 
-The server is another process that sends the same recorded frames, prepared, as fast as they are taken. The bare loop
-takes them as one is told to (`async for`, no compression) and stamps each when it gets it. Ours stamps before any queue
-and hands each to a function. The last bench has everything in one process and event loop: emulator, websocket, feed,
-session, rows of a synchronised book.
+The server is another process that sends the same recorded frames, prepared, as fast as they are taken: small ones
+(best bid and ask, 0.2 kB) or a book's diffs (1.6 kB). Every client stamps each frame, keeps its bytes' length, and must
+have all of them. Ours is the feed's: stamped by the kernel's time of arrival, before any queue, handed to a function,
+and never paused. `websockets`, its base, is taken as its documentation says. All run on asyncio's own loop.
 """
 
 import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import cache
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.frames import Frame, Opcode
 
+from benchmarks.compare import Peer, Prepare, compare
+from benchmarks.workload import require_tape
 from ingest.connection import Listener, close, dial
 from ingest.emulator import Emulator
 from ingest.feed import Feed
@@ -29,24 +30,39 @@ from ingest.stamp import Stamp
 from ingest.tape import read
 from ingest.venues import load
 
-TAPE = Path(__file__).parents[1] / "../shared/data/binance/usdm_btcusdt_20240808.gz"
-FRAMES = 20_000
-VENUE = load("binance_usdm")
+#: Channel -> frames of a round.
+FRAMES: Final = {"bookTicker": 30_000, "depth": 12_000}
+#: Lines of the way to rows.
+LINES: Final = 20_000
+VENUE: Final = load("binance_usdm")
+
+#: How many frames, and how many bytes.
+Answer = tuple[int, int]
 
 
 @cache
 def lines() -> list[tuple[int, bytes]]:
-    """Read the tape's first frames, its snapshot among them."""
-    if not TAPE.exists():
-        pytest.skip(f"recorded streams are not here: {TAPE} is absent")
-    return list(islice(read([TAPE]), FRAMES + 1))
+    """Read the tape."""
+    return list(read([require_tape()]))
+
+
+@cache
+def frames(channel: str) -> list[bytes]:
+    """Give so many frames of a channel, from the beginning again where the tape has fewer."""
+    found = [raw for _, raw in lines() if f"@{channel}".encode() in raw[:40]]
+    return (found * (FRAMES[channel] // len(found) + 1))[: FRAMES[channel]]
 
 
 async def blast() -> None:
-    """Send every client the same frames, then close."""
-    wire = b"".join(Frame(Opcode.TEXT, raw).serialize(mask=False) for _, raw in lines()[:FRAMES])
+    """Send every client the frames that its path names, then close."""
+    wires = {
+        f"/{channel}": b"".join(Frame(Opcode.TEXT, raw).serialize(mask=False) for raw in frames(channel))
+        for channel in FRAMES
+    }
 
     async def attend(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        wire = wires[connection.request.path]
         for first in range(0, len(wire), 1 << 16):
             connection.transport.write(wire[first : first + (1 << 16)])
             await connection.drain()
@@ -60,28 +76,64 @@ async def blast() -> None:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Run the server."""
-    lines()
-    with subprocess.Popen([sys.executable, __file__], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as server:
+    require_tape()
+    command = [sys.executable, "-m", "benchmarks.bench_feed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]) as server:
         assert server.stdout is not None
         yield f"ws://127.0.0.1:{int(server.stdout.readline())}/"
         server.kill()
 
 
-async def bare(url: str) -> int:
+async def by_websockets(url: str) -> Answer:
     """Receive as the library's documentation does."""
-    stamps = []
+    stamps, size = [], 0
     async with connect(url, compression=None, proxy=None, max_size=8 << 20, ping_interval=None) as connection:
-        async for _ in connection:
+        async for frame in connection:
             stamps.append(time.time_ns())
-    return len(stamps)
+            size += len(frame)
+    return len(stamps), size
+
+
+async def by_aiohttp(url: str) -> Answer:
+    """Receive as the library's documentation does."""
+    import aiohttp
+
+    stamps, size = [], 0
+    async with aiohttp.ClientSession() as session, session.ws_connect(url, compress=0, max_msg_size=8 << 20) as socket:
+        async for message in socket:
+            stamps.append(time.time_ns())
+            size += len(message.data)
+    return len(stamps), size
+
+
+async def by_picows(url: str) -> Answer:
+    """Receive as the library's documentation does."""
+    import picows
+
+    stamps: list[int] = []
+    sizes: list[int] = []
+
+    class Hearing(picows.WSListener):  # type: ignore[misc,unused-ignore]
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if frame.msg_type == picows.WSMsgType.CLOSE:
+                transport.send_close(frame.get_close_code())
+                transport.disconnect()
+                return
+            stamps.append(time.time_ns())
+            sizes.append(len(frame.get_payload_as_bytes()))
+
+    transport, _ = await picows.ws_connect(Hearing, url)
+    await transport.wait_disconnected()
+    return len(stamps), sum(sizes)
 
 
 class Ear:
-    """Count frames."""
+    """Keep stamps and lengths."""
 
     def __init__(self) -> None:
         self.stamp = Stamp()
         self.stamps: list[int] = []
+        self.size = 0
         self.ended = asyncio.Event()
 
     def read(self, arrived: int) -> int:
@@ -94,18 +146,48 @@ class Ear:
 
     def frame(self, received: int, raw: bytes) -> None:
         self.stamps.append(received)
+        self.size += len(raw)
 
     def lost(self, code: int, reason: str) -> None:
         self.ended.set()
 
 
-async def ours(url: str) -> int:
+async def ours(url: str) -> Answer:
     """Receive as the feed does."""
     ear = Ear()
     listener = await dial(url, VENUE.limits, ear, None)
     await ear.ended.wait()
     await close(listener)
-    return len(ear.stamps)
+    return len(ear.stamps), ear.size
+
+
+def receiving(receive: Callable[[str], Awaitable[Answer]], url: str) -> Prepare:
+    """Receive everything, in a loop of its own."""
+
+    async def whole() -> Answer:
+        return await receive(url)
+
+    return lambda: lambda: asyncio.run(whole())
+
+
+@pytest.mark.parametrize("channel", list(FRAMES))
+def test_receive(benchmark: Any, url: str, channel: str) -> None:
+    sent = frames(channel)
+    assert asyncio.run(ours(url + channel)) == (len(sent), sum(map(len, sent)))
+    size = sum(map(len, sent)) / len(sent) / 1e3
+    compare(
+        benchmark,
+        stage=f"websocket: receive and stamp frames of {size:.1f} kB",
+        unit="k frames/s",
+        ours=receiving(ours, url + channel),
+        count=len(sent) / 1e3,
+        peers={
+            "websockets": Peer(prepare=receiving(by_websockets, url + channel)),
+            "aiohttp": Peer(prepare=receiving(by_aiohttp, url + channel)),
+            "picows": Peer(prepare=receiving(by_picows, url + channel)),
+        },
+        goal=4,
+    )
 
 
 async def whole() -> int:
@@ -115,7 +197,7 @@ async def whole() -> int:
     instruments = venue.infer_instruments([raw for _, raw in lines()[:2_000]])
     batches: list[Any] = []
     tape: list[tuple[int, bytes]] = []
-    async with Emulator(venue, lines(), instruments, speed=None) as emulator:
+    async with Emulator(venue, lines()[: LINES + 1], instruments, speed=None) as emulator:
         feed = Feed(
             venue,
             ["BTCUSDT"],
@@ -126,35 +208,25 @@ async def whole() -> int:
             socket_url=emulator.socket_url,
         )
         task = asyncio.create_task(feed.run())
-        while feed.session.counts["frames"] < FRAMES:  # noqa: ASYNC110  (another thread counts)
+        while feed.session.counts["frames"] < LINES:  # noqa: ASYNC110  (another thread counts)
             await asyncio.sleep(0.005)
         task.cancel()
         await asyncio.wait({task})
     return len(batches)
 
 
-def told(benchmark: Any) -> None:
-    """Add the rate to what the table shows."""
-    benchmark.extra_info["frames_per_s"] = round(FRAMES / benchmark.stats.stats.median) if benchmark.stats else 0
-
-
-@pytest.mark.benchmark(group=f"receive {FRAMES} frames of 280 bytes")
-def test_receive_20000_frames_bare_websockets(benchmark: Any, url: str) -> None:
-    assert benchmark.pedantic(lambda: asyncio.run(bare(url)), rounds=5, warmup_rounds=1) == FRAMES
-    told(benchmark)
-
-
-@pytest.mark.benchmark(group=f"receive {FRAMES} frames of 280 bytes")
-def test_receive_20000_frames_stamped_at_arrival(benchmark: Any, url: str) -> None:
-    assert benchmark.pedantic(lambda: asyncio.run(ours(url)), rounds=5, warmup_rounds=1) == FRAMES
-    told(benchmark)
-
-
-@pytest.mark.benchmark(group="one process")
-def test_emulator_to_rows_20000_frames(benchmark: Any) -> None:
+def test_one_process_to_rows(benchmark: Any) -> None:
     # Held diffs before the snapshot's id make no row.
-    assert benchmark.pedantic(lambda: asyncio.run(whole()), rounds=3, warmup_rounds=1) > FRAMES * 0.99
-    told(benchmark)
+    assert asyncio.run(whole()) > LINES * 0.99
+    compare(
+        benchmark,
+        stage="emulator, websocket, feed, rows of a synchronised book: one process",
+        unit="k frames/s",
+        ours=lambda: lambda: asyncio.run(whole()),
+        count=LINES / 1e3,
+        peers={},
+        rounds=3,
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks.compare import Peer, Prepare, compare
+from benchmarks.workload import require_tape
 from engine.schema import LEVEL, MESSAGE, Batch, Kind
 from engine.wire import decode, encode
 from ingest.tape import read
@@ -22,7 +24,6 @@ from ingest.tape import read
 Levels = list[tuple[int, int]]
 Codec = tuple[Callable[[Batch], bytes], Callable[[bytes], Batch]]
 
-TAPE = Path(__file__).parents[1] / "../shared/data/binance/usdm_btcusdt_20240808.gz"
 KEY, ASSET = "binance_usdm:BTCUSDT", "BTC"
 HEAD = struct.Struct("<7q4IHBB")
 ROW = struct.Struct("<qq")
@@ -73,27 +74,53 @@ CODECS: dict[str, Codec] = {
 }
 
 
-@pytest.mark.parametrize("rows", [64, 4096])
-@pytest.mark.parametrize("name", list(CODECS))
-def test_encode_one_record(benchmark: Any, name: str, rows: int) -> None:
-    to_bytes, from_bytes = CODECS[name]
-    one = batch(rows)
-    benchmark.group = f"encode one record of {rows} rows"
+def encoding(codec: Codec, one: Batch, times: int) -> Prepare:
+    """Encode so many times; the answer is what the last value reads back as."""
+    to_bytes, from_bytes = codec
+
+    def run() -> Callable[[], Any]:
+        for _ in range(times):
+            value = to_bytes(one)
+        return lambda: plain(from_bytes(value))
+
+    return lambda: run
+
+
+def decoding(codec: Codec, one: Batch, times: int) -> Prepare:
+    """Decode so many times."""
+    to_bytes, from_bytes = codec
     value = to_bytes(one)
-    benchmark.extra_info["bytes_per_row"] = round(len(value) / rows, 1)
-    assert benchmark(to_bytes, one) == value
-    assert from_bytes(value).levels.tolist() == one.levels.tolist()
+
+    def run() -> Callable[[], Any]:
+        for _ in range(times):
+            read_back = from_bytes(value)
+        return lambda: plain(read_back)
+
+    return lambda: run
+
+
+def plain(one: Batch) -> tuple[Any, Any]:
+    return one.messages.tolist(), one.levels.tolist()
 
 
 @pytest.mark.parametrize("rows", [64, 4096])
-@pytest.mark.parametrize("name", list(CODECS))
-def test_decode_one_record(benchmark: Any, name: str, rows: int) -> None:
-    to_bytes, from_bytes = CODECS[name]
-    one = batch(rows)
-    benchmark.group = f"decode one record of {rows} rows"
-    read_back = benchmark(from_bytes, to_bytes(one))
-    assert read_back.levels.tolist() == one.levels.tolist()
-    assert read_back.messages.tolist() == one.messages.tolist()
+@pytest.mark.parametrize("way", ["encode", "decode"])
+def test_one_record(benchmark: Any, way: str, rows: int) -> None:
+    one, make = batch(rows), encoding if way == "encode" else decoding
+    times, slower = 64_000 // rows, 6_400 // rows + 1
+    ours, *others = CODECS
+    for name, (to_bytes, _) in CODECS.items():
+        benchmark.extra_info[f"bytes per row, {name}"] = round(len(to_bytes(one)) / rows, 1)
+    compare(
+        benchmark,
+        stage=f"SBE: {way} one record of {rows:,} rows",
+        unit="us/record",
+        ours=make(CODECS[ours], one, times),
+        count=times,
+        peers={name: Peer(prepare=make(CODECS[name], one, slower), count=slower) for name in others},
+        same=lambda mine, other: bool(mine() == other()),
+        rounds=15,
+    )
 
 
 def by_gzip(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -105,33 +132,28 @@ def by_gzip(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("parse", [False, True], ids=["lines", "frames"])
-@pytest.mark.parametrize("reader", [lambda path: read([path]), by_gzip], ids=["ours", "gzip"])
-def test_read_a_tape_of_94_thousand_lines(
-    benchmark: Any, reader: Callable[[Path], Iterator[tuple[int, bytes]]], parse: bool
-) -> None:
-    if not TAPE.exists():
-        pytest.skip(f"the recorded tape is not here: {TAPE} is absent")
+def test_read_a_tape(benchmark: Any, parse: bool) -> None:
+    path = require_tape()
 
-    def lines() -> tuple[int, int]:
-        count = size = 0
-        for _, raw in reader(TAPE):
-            if parse:
-                orjson.loads(raw)
-            count += 1
-            size += len(raw)
-        return count, size
+    def reading(reader: Callable[[Path], Iterator[tuple[int, bytes]]]) -> Prepare:
+        def lines() -> tuple[int, int]:
+            count = size = 0
+            for _, raw in reader(path):
+                if parse:
+                    orjson.loads(raw)
+                count += 1
+                size += len(raw)
+            return count, size
 
-    benchmark.group = f"read a tape of 94 thousand {'frames' if parse else 'lines'}"
-    count, size = benchmark.pedantic(lines, rounds=5, warmup_rounds=1)
-    assert (count, size) == (93_954, 27_757_550 - 21 * 93_954)
-    benchmark.extra_info["megabytes"] = round(size / 1e6, 1)
+        return lambda: lines
 
-
-def test_read_a_tape_of_94_thousand_lines_once_unpacked(benchmark: Any, tmp_path: Path) -> None:
-    if not TAPE.exists():
-        pytest.skip(f"the recorded tape is not here: {TAPE} is absent")
-    plain = tmp_path / "plain.tape"
-    plain.write_bytes(gzip.decompress(TAPE.read_bytes()))
-    benchmark.group = "read a tape of 94 thousand lines, once unpacked"
-    count = benchmark.pedantic(lambda: sum(1 for _ in read([plain])), rounds=5, warmup_rounds=1)
-    assert count == 93_954
+    assert reading(by_gzip)()() == (93_954, 27_757_550 - 21 * 93_954)
+    compare(
+        benchmark,
+        stage=f"tape: read its {'frames, parsed by orjson' if parse else 'lines'}",
+        unit="us/line",
+        ours=reading(lambda path: read([path])),
+        count=93_954,
+        peers={"gzip": Peer(prepare=reading(by_gzip))},
+        rounds=5,
+    )

@@ -1,7 +1,7 @@
 """The order book of one instrument: LEVEL rows in, VIEW rows out, all in integers (the kernels: `engine.ladder`)."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from engine.ladder import (
     OUT_OF_RANGE,
     PRICE_LIMIT,
     WORD,
+    Ints,
     apply,
     collect,
     forget,
@@ -27,6 +28,8 @@ from engine.schema import LEVEL, Rows, View, view_dtype
 
 #: Window sizes in ticks: at least the first, at most the last; in between about a third of the price.
 WINDOWS: Final = (1 << 12, 1 << 20)
+#: What the kernels of `engine.ladder` take: memory, bands, sizes, occupied, far.
+Arrays: TypeAlias = tuple[Rows, Ints, Ints, Ints, Ints]
 
 
 class Book:
@@ -91,7 +94,7 @@ class Book:
         return self._memory, self._sizes, self._occupied, self._far
 
     @property
-    def arrays(self) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    def arrays(self) -> Arrays:
         """Give what `engine.ladder.apply` writes, memory to far; only until the book is changed by other means."""
         return self._memory, self._bands, self._sizes, self._occupied, self._far
 

@@ -161,7 +161,7 @@ class Layout:
 
     def values(self, row: Rows) -> tuple[dict[str, Any], dict[str, str]]:
         """Give the one row's values by name, None where undefined, and the reason for each name that holds a None."""
-        cells = self._each(self._read(row.data))
+        cells = self._each(self._read(row))
         found = dict(zip(self._names, cells, strict=False))
         for name in self._arrays:
             found[name] = list(found[name])

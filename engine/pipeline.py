@@ -1,10 +1,11 @@
 """One asset's path: batches of market rows in, signal records out, the same ones however the messages were batched.
 
-Each message is taken in five steps. (1) If row time has reached what any instrument waits for (silence, a crossed book
-that stays crossed), that instrument speaks. (2) If the message's own stamp lies beyond a line of the cadence's grid, or
-ends the book's credit, records are written *before* the message is applied: they show the book as of the last message
-at or before the line, and carry the stamp of the row that crossed it. (3) If it is the first of any instrument beyond a
-line, the asset as a whole speaks. (4) The message is applied. (5) If that changed the state, records are written.
+Each message is taken in five steps, most of them without leaving one kernel (`engine.step`). (1) If row time has
+reached what any instrument waits for (silence, a crossed book that stays crossed), that instrument speaks. (2) If the
+message's own stamp lies beyond a line of the cadence's grid, or ends the book's credit, records are written *before*
+the message is applied: they show the book as of the last message at or before the line, and carry the stamp of the row
+that crossed it. (3) If it is the first of any instrument beyond a line, the asset as a whole speaks. (4) The message is
+applied. (5) If that changed the state, records are written.
 
 `time` is the instrument's row time, `received`, `exchanged`, `last` and `epoch` are those of the book message whose
 book is shown. Nothing here reads a clock, an environment or an offset; the offset goes into a header only.
@@ -28,12 +29,17 @@ from engine.schema import TRADE as TRADE_ROW
 from engine.settings import MOVED, SIGNALS, VACUUM, Settings
 from engine.signals.health import CHANGE
 from engine.step import (
+    ACTION,
+    ASTRAY,
+    AT,
+    CLOCK,
     CURSOR,
     DUE,
     END,
     HISTORY,
+    LIMIT,
     LIQUIDATION,
-    OPENING,
+    RECORDS,
     REFERENCE,
     ROOM,
     SNAPSHOT,
@@ -67,7 +73,9 @@ class Pipeline:
         self._across = Asset(asset, self._settings)
         #: Latest receive stamp of any instrument, and the earliest that another instrument waits for.
         self._clock = 0
+        #: Where in a batch a step stands, as a row and as words.
         self._cursor = np.zeros(1, CURSOR)
+        self._words = self._cursor.view(np.int64)
         self._alarm = NEVER
 
     @property
@@ -85,34 +93,35 @@ class Pipeline:
             track = self._tracks[batch.instrument] = Track(batch.instrument, self.asset, self._settings)
         trades = ready(batch.trades, TRADE_ROW)
         out: list[Record] = []
-        cursor, at = self._cursor, self._cursor[0]
-        at["clock"] = self._clock
-        for name in OPENING:
-            at[name] = 0
+        words = self._words
+        words[:ACTION] = 0
+        words[CLOCK] = self._clock
         while True:
-            at["limit"] = min(self._alarm, self._across.due)
-            code = track.step(cursor, self._across.cascade.tail, messages, levels, trades)
-            self._clock = int(at["clock"])
+            words[LIMIT] = min(self._alarm, self._across.due)
+            code = track.step(self._cursor, self._across.cascade.tail, messages, levels, trades)
+            self._clock = int(words[CLOCK])
             self._alarm = min(self._alarm, track.alarm)
             if code == END:
                 return out
             if code == TIME:
-                self._tell_time(int(messages["received"][at["at"]]), track, offset, out)
+                self._tell_time(int(messages["received"][words[AT]]), track, offset, out)
             elif code == DUE:
-                self._conclude(track, int(at["records"]), offset, out)
+                self._conclude(track, int(words[RECORDS]), offset, out)
             else:
-                self._take(code, track, batch, messages, instruments)
+                self._take(code, track, batch, messages, levels, instruments)
 
     def _conclude(self, track: Track, records: int, offset: int, out: list[Record]) -> None:
         """Write what a message calls for, and move the book's window where it must be moved."""
-        if track.book is not None and self._cursor["off_centre"][0]:
-            self._cursor["off_centre"] = 0
+        if track.book is not None and self._words[ASTRAY]:
+            self._words[ASTRAY] = 0
             track.book.recentre()
         due = track.conclude(records) if records else 0
         if due:
             self._speak(track, due, offset, out)
 
-    def _take(self, code: int, track: Track, batch: Batch, messages: Rows, instruments: list[Instrument]) -> None:
+    def _take(
+        self, code: int, track: Track, batch: Batch, messages: Rows, levels: Rows, instruments: list[Instrument]
+    ) -> None:
         """Take what the kernel left: rows that need new arrays, or are rare."""
         at = self._cursor[0]
         i = int(at["at"])
@@ -120,7 +129,7 @@ class Pipeline:
         if code == ROOM and track.book is not None:
             track.book.reserve(count)
         elif code == SNAPSHOT:
-            at["action"] = track.replace(messages, i, batch.levels[at["levels"] : at["levels"] + count])
+            at["action"] = track.replace(messages, i, levels[at["levels"] : at["levels"] + count])
         elif kind == INSTRUMENT_ROW:
             at["action"] = track.name(instruments.pop(0))
         elif not messages["flags"][i] & HISTORY:

@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 
 from engine import baseline, liquidations, risk, tail, vacuum
-from engine.book import Book
+from engine.book import Arrays, Book
 from engine.books import Refill, answers, mid_of
 from engine.comparison import PRESENT, compare_depth, measure_present, relate
 from engine.config import MOST_DROPS
@@ -23,7 +23,7 @@ from engine.schema import INSTRUMENT, Contract, Rows, empty
 from engine.settings import CASCADE, CHANGED, FLOW, MOVED, SIGNALS, VACUUM, Settings
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
-from engine.step import REFERENCE, step
+from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
 from engine.triggers import known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
@@ -50,7 +50,7 @@ OWN: Final = np.dtype(
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
 PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
 #: The ladder of an instrument that is not known yet; never written.
-NOWHERE: Final = (
+NOWHERE: Final[Arrays] = (
     np.zeros(1, MEMORY),
     np.zeros((5, 0), np.int64),
     np.zeros((2, 0), np.int64),
@@ -169,27 +169,18 @@ class Track:
 
     def step(self, cursor: Rows, whole_tail: Rows, messages: Rows, levels: Rows, trades: Rows) -> int:
         """Take messages from the cursor's on, as `engine.step` does; return why it stopped."""
-        at, known = cursor[0], self.settings
-        at["due"], at["alarm"], at["cell_ends"] = self.due, self.alarm, (int(self.own["cell"][0]) + 1) * known.cell
-        at["named"] = self.book is not None
+        words, known = cursor.view(np.int64), self.settings
+        words[OWN_DUE], words[ALARM] = self.due, self.alarm
+        words[CELL_ENDS] = (int(self.own["cell"][0]) + 1) * known.cell
+        words[NAMED] = self.book is not None
+        flows, maps = (self.flow, known.flow), (self.map, self.assumed)
+        tails = self.tail, known.tail, whole_tail
+        rows, limits = (messages, levels, trades), known.limits
+        book, bands, sizes, occupied, far = self.book.arrays if self.book is not None else NOWHERE
         code = step(
-            cursor,
-            known.limits,
-            self.memory,
-            self.flow,
-            known.flow,
-            self.map,
-            self.assumed,
-            self.tail,
-            known.tail,
-            whole_tail,
-            *(self.book.arrays if self.book is not None else NOWHERE),
-            self.unit,
-            messages,
-            levels,
-            trades,
+            cursor, limits, self.memory, *flows, *maps, *tails, book, bands, sizes, occupied, far, self.unit, *rows
         )
-        self.due, self.alarm = int(at["due"]), int(at["alarm"])
+        self.due, self.alarm = int(words[OWN_DUE]), int(words[ALARM])
         return code
 
     def replace(self, messages: Rows, i: int, levels: Rows) -> int:
@@ -256,37 +247,15 @@ class Track:
         """Measure a known book and its flow, and set them against their past."""
         assert self.book is not None
         known, own = self.settings, self.own[0]
-        memory, sizes, occupied, far = self.book.ladder()
-        measure_present(
-            memory,
-            self.book.bands,
-            sizes,
-            occupied,
-            far,
-            known.places,
-            self.flow,
-            known.flow,
-            self.unit,
-            own["pocket"],
-            own["pocket_why"],
-            self.present,
-        )
+        pockets = own["pocket"], own["pocket_why"]
+        seen = self.flow, known.flow, self.unit
+        measure_present(*self.book.arrays, known.places, *seen, *pockets, self.present)
         mid = float(self.mid) if self.usable else 0.0
         at, asked = known.shock_at, own["cascade"] > 0 and mid > 0.0
         shock = own["told"][:, at] * mid
         why = 0 if asked and at >= 0 else int(Why.TOO_EARLY)
-        relate(
-            self.baseline,
-            self.present,
-            known.narrow,
-            known.wide,
-            self.flow,
-            known.flow,
-            self.unit,
-            shock,
-            why,
-            self.inputs,
-        )
+        bands = known.narrow, known.wide
+        relate(self.baseline, self.present, *bands, *seen, shock, why, self.inputs)
 
     def _move_vacuum(self, now: int) -> int:
         """Let the state machine see the book, and the past grow; return the record that is due."""

@@ -1,6 +1,7 @@
 """The pipeline: the same rows give the same bytes, however they are batched and wherever they are cut."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import snapshot
-from engine.config import BaselineConfig, EngineConfig
+from engine.config import BaselineConfig, CascadeConfig, EngineConfig
 from engine.errors import BadRecord
 from engine.kernel import COMPILED
 from engine.pipeline import Pipeline, warm
 from engine.schema import Batch, Flag, Kind, Record
-from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_LATEST
+from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_LATEST
 from tests.stream import MS, START, instrument, joined, market, message, opening, regrouped
 
 CONFIG = EngineConfig(bands=(10, 50, 500), notionals=(100, 10_000), baseline=BaselineConfig(bands=(10, 50)))
@@ -43,6 +44,17 @@ def test_grouping_messages_otherwise_changes_nothing(seed: int) -> None:
     apart = run(batches)
     together = run(regrouped(batches, random.Random(seed)))
     assert [(r.topic, r.key, r.time, r.value) for r in apart] == [(r.topic, r.key, r.time, r.value) for r in together]
+
+
+def test_grouping_changes_nothing_where_a_cascade_is_asked_at_every_book_message() -> None:
+    config = replace(CONFIG, cascade=CascadeConfig(cadence=0, drops=(5,)))
+    batches = market(11, LENGTH)
+    told = []
+    for groups in (batches, regrouped(batches, random.Random(11))):
+        records = run(groups, Pipeline("A", config))
+        told.append([(r.topic, r.key, r.time, r.value) for r in records])
+    assert told[0] == told[1]
+    assert any(topic == SIGNAL_CASCADE for topic, *_ in told[0])
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

@@ -46,7 +46,7 @@ def measure(
     own["slice"], own["cooldown"], own["duration"] = asked.slice, asked.cooldown, asked.duration
     own["risk_horizon"] = asked.horizon
     values, whys = parts_of(row.dtype)
-    shocks = np.array(asked.shocks, np.float64)
+    shocks = row["shocks"][0].astype(np.float64)
     for name, sign, side, found in zip(("fall", "squeeze"), (FALL, SQUEEZE), sides, triggers, strict=True):
         held = np.zeros((3, len(found.marks)))
         assume(rules, sign * price, found.marks, found.amounts, held[0], held[1])
@@ -91,7 +91,7 @@ def parts_of(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], np.dtype[Any]]:
 def part(row: Rows, dtype: np.dtype[Any], first: str) -> Rows:
     """Show a row from one of its fields on as another dtype."""
     assert row.dtype.fields is not None
-    return np.ndarray((1,), dtype, row.data, row.dtype.fields[first][1])
+    return np.ndarray((1,), dtype, row, row.dtype.fields[first][1])
 
 
 @kernel
