@@ -7,6 +7,7 @@ the depth within a band scans the levels of that band. Fees, queues and latencie
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -112,6 +113,62 @@ def strategies() -> tuple[Any, Any]:
         return drive
 
     return made(scan), made(walk)
+
+
+@cache
+def noting() -> Any:
+    """Compile the strategy that notes every message's bands, bids then asks, lots."""
+    from numba import njit
+
+    bands = np.array(BANDS, np.int64)
+
+    @njit
+    def drive(hbt: Any, out: Any) -> int:
+        count = 0
+        while count < len(out) and hbt.wait_next_feed(False, 1 << 60) == 2:
+            depth = hbt.depth(0)
+            mid2 = depth.best_bid_tick + depth.best_ask_tick
+            first, bids, asks = depth.roi_lb_tick, depth.bid_depth, depth.ask_depth
+            for b in range(3):
+                lots = 0.0
+                for tick in range(-(-mid2 * (10_000 - bands[b]) // 20_000), depth.best_bid_tick + 1):
+                    lots += bids[tick - first]
+                out[count, b] = np.int64(np.round(lots / 0.001))
+                lots = 0.0
+                for tick in range(depth.best_ask_tick, mid2 * (10_000 + bands[b]) // 20_000 + 1):
+                    lots += asks[tick - first]
+                out[count, 3 + b] = np.int64(np.round(lots / 0.001))
+            count += 1
+        return count
+
+    return drive
+
+
+def bands_of(work: Work, folder: Path | None) -> Callable[[], Callable[[], Any]]:
+    """Prepare rounds that give the bands of every message: from a file of its own format, or from rows in memory."""
+
+    @cache
+    def build() -> tuple[Any, Any, Any]:
+        opening, stream = events(work, "message")
+        if folder is not None:
+            np.savez_compressed(folder / "stream.npz", data=stream)
+        return opening, stream if folder is None else str(folder / "stream.npz"), noting()
+
+    def prepare() -> Callable[[], Any]:
+        import hftbacktest
+
+        opening, stream, drive = build()
+        out = np.zeros((len(work.starts) - 1, 6), np.int64)
+        book = hftbacktest.ROIVectorMarketDepthBacktest([asset_of(opening, stream)]) if folder is None else None
+
+        def run() -> Any:
+            known = book or hftbacktest.ROIVectorMarketDepthBacktest([asset_of(opening, stream)])
+            assert drive(known, out) == len(out)
+            return out
+
+        return run
+
+    return prepare
 
 
 def hftbacktest_book(work: Work, query: Query, *, vector: bool = True) -> Callable[[], Callable[[], int]]:

@@ -50,6 +50,8 @@ class Work:
     bids: NDArray[np.uint8]
     #: Where each message's levels begin, and their end.
     starts: NDArray[np.int64]
+    #: The venue's id of each message.
+    lasts: NDArray[np.int64]
 
     @property
     def count(self) -> int:
@@ -58,7 +60,10 @@ class Work:
 
     def head(self, levels: int) -> "Work":
         """Cut to whole messages of so many level updates at most (the first message at least)."""
-        messages = max(1, int(np.searchsorted(self.starts, levels, side="right")) - 1)
+        return self.first(max(1, int(np.searchsorted(self.starts, levels, side="right")) - 1))
+
+    def first(self, messages: int) -> "Work":
+        """Cut to so many messages."""
         end = int(self.starts[messages])
         return Work(
             snapshot=self.snapshot,
@@ -66,6 +71,7 @@ class Work:
             levels=self.levels[:end],
             bids=self.bids[:end],
             starts=self.starts[: messages + 1],
+            lasts=self.lasts[:messages],
         )
 
     def messages(self) -> Iterator[list[tuple[int, int, int]]]:
@@ -94,20 +100,24 @@ def _levels(bids: list[list[str]], asks: list[list[str]]) -> list[tuple[int, int
 
 @cache
 def work() -> Work:
-    """Read the tape's first snapshot and every depth message after it."""
+    """Read the tape's first snapshot and every depth message behind it, those that came before it included."""
     opening: list[tuple[int, int, int]] | None = None
-    last, plain, starts = 0, [], [0]
+    last, found = 0, []
     with gzip.open(require_tape()) as tape:
         for line in tape:
             frame: dict[str, Any] = orjson.loads(line[20:])
+            content = frame.get("data", {})
             if "lastUpdateId" in frame and opening is None:
                 opening = sorted(_levels(frame["bids"], frame["asks"]), key=lambda level: -level[0])
                 last = frame["lastUpdateId"]
-                continue
-            content = frame.get("data", {})
-            if opening is not None and content.get("e") == "depthUpdate" and content["u"] > last:
-                plain += _levels(content["b"], content["a"])
-                starts.append(len(plain))
+            elif content.get("e") == "depthUpdate":
+                found.append((content["u"], _levels(content["b"], content["a"])))
+    plain, starts, lasts = [], [0], []
+    for update, levels in found:
+        if update >= last:
+            plain += levels
+            starts.append(len(plain))
+            lasts.append(update)
     assert opening is not None
     return Work(
         snapshot=np.array([level[1:] for level in opening], LEVEL),
@@ -115,6 +125,7 @@ def work() -> Work:
         levels=np.array([level[1:] for level in plain], LEVEL),
         bids=np.array([level[0] for level in plain], np.uint8),
         starts=np.array(starts, np.int64),
+        lasts=np.array(lasts, np.int64),
     )
 
 

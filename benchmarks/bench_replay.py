@@ -1,0 +1,189 @@
+"""Replay: the lines of a tape, or rows in memory, to signals; beside the usual Python route and hftbacktest.
+
+Ours is `airpocket replay` without the printing: tape, decoder, sequence checks, rows, batches, book, and every signal
+of the default configuration, as JSON; from rows in memory it is what the engine process does with decoded records.
+What one writes in an afternoon is orjson, `Decimal`, sorted dictionaries, and the same seven bands of base depth summed
+when the 100 ms grid is crossed: no checks, no other signal. hftbacktest, with a file of its own format that was made
+before, or its rows in memory, gives six bands after every message, and nothing else. Every record of a known book must
+agree on the bands that both have.
+"""
+
+import gzip
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pytest
+import sortedcontainers
+
+from airpocket.player import Player
+from benchmarks.compare import Peer, compare
+from benchmarks.hftbacktest_book import bands_of
+from benchmarks.workload import BANDS, Work, batches, require_tape, work
+from engine.config import EngineConfig
+from engine.pipeline import Pipeline
+from engine.schema import Batch, Record
+from engine.topics import SIGNAL_DEPTH
+from ingest.linger import Linger
+
+LINES: Final = 20_000
+CONFIG: Final = EngineConfig()
+#: Where the three bands of hftbacktest's route stand among ours.
+PLACES: Final = [CONFIG.bands.index(band) for band in BANDS]
+SortedDict: Any = sortedcontainers.SortedDict  # untyped upstream
+
+#: Last update id -> base depth of each band, bids then asks.
+Answer = dict[int, list[float]]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cut the tape to the lines that all read."""
+    short = tmp_path_factory.mktemp("path") / "short.gz"
+    with gzip.open(require_tape()) as whole, gzip.open(short, "wb") as cut:
+        cut.writelines(islice(whole, LINES))
+    return short
+
+
+@cache
+def rows() -> list[Batch]:
+    """Give the same lines as the batches of market.v1."""
+    linger = Linger()
+    return [*linger.add(batches(LINES)), *linger.flush()]
+
+
+def answer(records: list[Record]) -> Answer:
+    """Read the depth of every record of a known book."""
+    found: Answer = {}
+    for record in records:
+        if record.topic == SIGNAL_DEPTH and record.key != record.asset:
+            value = orjson.loads(record.value)
+            if value["state"] == "ok":
+                found[value["last"]] = value["bid_base"] + value["ask_base"]
+    return found
+
+
+def from_tape(path: Path) -> list[Record]:
+    return list(Player([path], venue="binance_usdm", engine=CONFIG))
+
+
+def from_rows() -> list[Record]:
+    pipeline = Pipeline("BTC", CONFIG)
+    found = []
+    for batch in rows():
+        found += pipeline.step(batch)
+    return found
+
+
+class Afternoon:
+    """The peer."""
+
+    def __init__(self) -> None:
+        self.bids = SortedDict()
+        self.asks = SortedDict()
+        self.last = 0
+        self.held: list[dict[str, Any]] | None = []
+        self.grid = 0
+        self.found: Answer = {}
+
+    def take(self, received: int, frame: dict[str, Any]) -> None:
+        grid = received // 100_000_000
+        if grid != self.grid and self.last:
+            self.found[self.last] = orjson.loads(orjson.dumps(self.depth()))
+        self.grid = grid
+        if "lastUpdateId" in frame:
+            self.update(frame["bids"], frame["asks"])
+            held, self.held = self.held or [], None
+            for diff in held:
+                if diff["u"] >= frame["lastUpdateId"]:
+                    self.diff(diff)
+        elif frame["data"]["e"] == "depthUpdate":
+            if self.held is None:
+                self.diff(frame["data"])
+            else:
+                self.held.append(frame["data"])
+
+    def diff(self, frame: dict[str, Any]) -> None:
+        self.update(frame["b"], frame["a"])
+        self.last = frame["u"]
+
+    def update(self, bids: list[list[str]], asks: list[list[str]]) -> None:
+        for side, levels in ((self.bids, bids), (self.asks, asks)):
+            for price, size in levels:
+                key, amount = Decimal(price), Decimal(size)
+                if amount:
+                    side[key] = amount
+                else:
+                    side.pop(key, None)
+
+    def depth(self) -> list[float]:
+        mid = (self.bids.keys()[-1] + self.asks.keys()[0]) / 2
+        bands = [Decimal(band) / 10_000 for band in CONFIG.bands]
+        bids = [sum(self.bids[p] for p in self.bids.irange(mid * (1 - band))) for band in bands]
+        asks = [sum(self.asks[p] for p in self.asks.irange(None, mid * (1 + band))) for band in bands]
+        return [float(depth) for depth in bids + asks]
+
+
+def theirs(path: Path) -> Answer:
+    book = Afternoon()
+    with gzip.open(path) as lines:
+        for line in lines:
+            book.take(int(line[:19]), orjson.loads(line[20:]))
+    return book.found
+
+
+def agree(mine: list[Record], other: Any) -> bool:
+    """Say whether every record of ours has the bands that the other found for the same update id."""
+    found = answer(mine)
+    if isinstance(other, dict):
+        shared = found.keys() & other.keys()
+        return len(shared) > 500 and all(found[last] == other[last] for last in shared)
+    places = {last: i for i, last in enumerate(part().lasts.tolist())}
+    shared = found.keys() & places.keys()
+    sides = [*PLACES, *(len(CONFIG.bands) + place for place in PLACES)]
+    lots = {last: [round(found[last][i] * 1_000) for i in sides] for last in shared}
+    return len(shared) > 500 and all(lots[last] == other[places[last]].tolist() for last in shared)
+
+
+@cache
+def part() -> Work:
+    """Give the messages of these lines as the books' workload has them."""
+    last = max(int(batch.messages["last"].max()) for batch in rows() if len(batch.levels))
+    return work().first(int(np.searchsorted(work().lasts, last, side="right")))
+
+
+def test_from_tape(benchmark: Any, path: Path) -> None:
+    routes: dict[str, Callable[[], Callable[[], Any]]] = {
+        "usual Python, depth alone": lambda: lambda: theirs(path),
+        "hftbacktest npz, bands alone": bands_of(part(), path.parent),
+    }
+    compare(
+        benchmark,
+        stage="replay: tape to every signal",
+        unit="us/frame",
+        ours=lambda: lambda: from_tape(path),
+        count=LINES,
+        peers={name: Peer(prepare=route) for name, route in routes.items()},
+        same=agree,
+        goal=5,
+        rounds=3,
+    )
+
+
+def test_from_rows(benchmark: Any) -> None:
+    compare(
+        benchmark,
+        stage="replay: rows in memory to every signal",
+        unit="ns/level",
+        ours=lambda: from_rows,
+        count=sum(len(batch.levels) for batch in rows()),
+        peers={"hftbacktest, bands alone": Peer(prepare=bands_of(part(), None), count=part().count)},
+        same=agree,
+        goal=2,
+        rounds=5,
+    )

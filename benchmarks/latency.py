@@ -1,0 +1,215 @@
+"""From a frame's way out of the venue to its signal in a desk's hands, each part a process of its own on loopback.
+
+    emulator ─▶ websocket ─▶ feed ─▶ market.v1 ─▶ engine ─▶ signal.depth.v1 ─▶ consumer
+      sends          (5 ms of rows make a record)        (a line of 10 ms is due)    arrives
+
+A depth record is written when the first row beyond a line of the cadence's grid is taken: that row's frame is what
+called for it, and what it waits for. The record's `time` is that row's stamp; market.v1 says which update id the row
+has; the emulator noted when the frame with that id was sent. Both ends read this machine's one clock. Signals of the
+first two seconds are left out.
+
+    python -m benchmarks.latency BOOTSTRAP FETCH_WAIT LOAD SECONDS      prints the delays as JSON, ms
+    python -m benchmarks.latency BOOTSTRAP FETCH_WAIT hop SECONDS       the same client's bare produce -> consume
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import orjson
+from kafka import KafkaProducer
+
+from airpocket.stage import Address, Child, compute, feed
+from benchmarks.workload import require_tape
+from engine.broker import BrokerConfig
+from engine.config import EngineConfig
+from engine.schema import Kind
+from engine.topics import MARKET, SIGNAL_DEPTH, partition_of
+from engine.wire import batch_of
+from ingest import timeline
+from ingest.emulator import Emulator
+from ingest.session import open_session
+from ingest.tape import read
+from ingest.topic import TopicSource
+from ingest.venues import load as load_venue
+
+SECOND: Final = 1_000_000_000
+#: How many times the tape's pace, and whether each second of the tape comes at once.
+LOADS: Final[dict[str, tuple[float, bool]]] = {"1x": (1.0, False), "10x": (10.0, False), "burst": (10.0, True)}
+#: Row kind -> how the venue calls it.
+EVENTS: Final = {int(Kind.DELTA): b"depthUpdate", int(Kind.TOUCH): b"bookTicker"}
+#: Bytes of a depth record's value, and records per second, about: what the bare hop sends.
+SIZE: Final = 1_800
+RATE: Final = 90
+ASSET: Final = "BTC"
+
+Key = tuple[bytes, int]
+
+
+def venue(pipe: Connection, load: str, seconds: float) -> None:
+    """Be the venue: note when each frame is sent, and say so at the end."""
+    pace, burst = LOADS[load]
+    tape = read([require_tape()])
+    first = next(tape)
+    lines = [first, *takewhile(lambda line: line[0] < first[0] + int(seconds * pace * SECOND), tape)]
+    session = open_session(lines[:20_000], "binance_usdm")
+    for received, raw in lines[:2_000]:
+        session.receive(received, raw)
+    known, instruments = load_venue("binance_usdm"), list(session.instruments.values())
+    if burst:
+        lines = [(received // SECOND * SECOND, raw) for received, raw in lines]
+    met = {known.emulation.stream_of(raw) for _, raw in lines[:20_000]}
+    streams = {stream.name: stream.channel.name.lower() for stream in known.streams([i.symbol for i in instruments])}
+    names = met & streams.keys()
+    sent: list[tuple[int, list[bytes]]] = []
+    flush = timeline.Timeline._flush
+
+    def noted(self: timeline.Timeline, outgoing: Mapping[Any, Sequence[bytes]]) -> None:
+        sent.append((time.time_ns(), [wire for frames in outgoing.values() for wire in frames]))
+        flush(self, outgoing)
+
+    setattr(timeline.Timeline, "_flush", noted)  # noqa: B010
+
+    async def serve() -> None:
+        wanted = {str(name) for name in names}
+        async with Emulator(known, lines, instruments, speed=pace, wanted=wanted) as emulator:
+            pipe.send(
+                Address(
+                    venue=known.name,
+                    symbols=tuple(i.symbol for i in instruments),
+                    channels=tuple(sorted({streams[name] for name in wanted})),
+                    socket_url=emulator.socket_url,
+                    rest_url=emulator.rest_url,
+                )
+            )
+            await emulator.finished()
+
+    asyncio.run(serve())
+    pipe.send({key_of(wire): at for at, wires in sent for wire in wires})
+    pipe.recv()
+
+
+def key_of(wire: bytes) -> Key:
+    """Read event and update id off a frame's bytes."""
+    event = wire.partition(b'"e":"')[2].partition(b'"')[0]
+    identity = wire.partition(b'"u":')[2].partition(b",")[0]
+    return event, int(identity) if identity.isdigit() else 0
+
+
+def through(broker: BrokerConfig, load: str, seconds: float) -> list[float]:
+    """Run the whole path; give the delay of every signal, ms."""
+    config = EngineConfig(cadence=10)
+    children = [
+        Child("feed", feed, broker),
+        Child("engine", compute, broker, config),
+        Child("venue", venue, load, seconds),
+    ]
+    ingest, engine, source = children
+    try:
+        for child in (engine, ingest):
+            child.tell("go on")
+            child.ask(300)
+        address = source.ask(300)
+        reader = TopicSource(broker)
+        partition = partition_of(ASSET, broker.partitions)
+        reader.begin({(SIGNAL_DEPTH, partition): 0})
+        ingest.tell(address)
+        met: list[tuple[int, bytes]] = []
+        sent: dict[Key, int] = {}
+        end = time.monotonic() + 3 * seconds + 30
+        while time.monotonic() < end:
+            for taken in reader.poll(0.05):
+                assert taken.record is not None
+                met.append((time.time_ns(), taken.record.value))
+            if not sent and source.pipe.poll():
+                sent = source.ask(0)
+                end = time.monotonic() + 1.0
+    finally:
+        for child in children:
+            child.end(5)
+    rows = market(broker, partition)
+    return delays(met, rows, sent)
+
+
+def market(broker: BrokerConfig, partition: int) -> dict[int, Key]:
+    """Give, by the stamp of each row of market.v1, what its frame was."""
+    reader = TopicSource(broker)
+    found: dict[int, Key] = {}
+    for taken in reader.read(MARKET, partition, 0, reader.end(MARKET, partition)):
+        assert taken.record is not None
+        for message in batch_of(taken.record).messages:
+            if int(message["kind"]) in EVENTS:
+                found[int(message["received"])] = EVENTS[int(message["kind"])], int(message["last"])
+    reader.close()
+    return found
+
+
+def delays(met: Sequence[tuple[int, bytes]], rows: Mapping[int, Key], sent: Mapping[Key, int]) -> list[float]:
+    """Give the ms from the sending of the frame that called for each signal to the signal's arrival."""
+    found = []
+    begin = min(sent.values()) + 2 * SECOND
+    for arrived, value in met:
+        at = sent.get(rows.get(orjson.loads(value)["time"], (b"", 0)), 0)
+        if at > begin:
+            found.append((arrived - at) / 1e6)
+    return found
+
+
+def produce(pipe: Connection, broker: BrokerConfig, seconds: float) -> None:
+    """Send the time, padded as a record is, at a steady rate."""
+    producer: Any = KafkaProducer(
+        bootstrap_servers=broker.bootstrap, acks="all", compression_type="lz4", linger_ms=broker.linger
+    )
+    padding = orjson.dumps([i * 7.31 for i in range(260)])[:SIZE]
+    pipe.send("ready")
+    due = time.monotonic()
+    end = due + seconds
+    while due < end:
+        due += 1 / RATE
+        time.sleep(max(0.0, due - time.monotonic()))
+        value = b"%d %s" % (time.time_ns(), padding)
+        producer.send(SIGNAL_DEPTH, value=value, key=b"bare", partition=0)
+    producer.flush()
+    pipe.send("done")
+    pipe.recv()
+
+
+def hop(broker: BrokerConfig, seconds: float) -> list[float]:
+    """Time one hop through the broker with the same client and settings."""
+    child = Child("producer", produce, broker, seconds)
+    found: list[float] = []
+    try:
+        reader = TopicSource(broker)
+        reader.begin({(SIGNAL_DEPTH, 0): reader.end(SIGNAL_DEPTH, 0)})
+        child.ask(60)
+        begin = time.time_ns() + 2 * SECOND
+        end = time.monotonic() + 3 * seconds
+        while time.monotonic() < end:
+            for taken in reader.poll(0.05):
+                assert taken.record is not None
+                at = int(taken.record.value.partition(b" ")[0])
+                if at > begin:
+                    found.append((time.time_ns() - at) / 1e6)
+            if child.pipe.poll():
+                child.ask(0)
+                end = min(end, time.monotonic() + 1.0)
+    finally:
+        child.end(5)
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure one load on a broker whose topics are there and empty."""
+    bootstrap, fetch_wait, load, seconds = arguments
+    broker = BrokerConfig(bootstrap=bootstrap, partitions=4, fetch_wait=int(fetch_wait), linger=0)
+    found = hop(broker, float(seconds)) if load == "hop" else through(broker, load, float(seconds))
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
