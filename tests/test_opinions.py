@@ -56,11 +56,12 @@ def test_a_part_of_a_tape_says_what_the_whole_says_of_it(binance_tapes: Path, na
             assert nulls - {"reason", "received", "exchanged", "last"} == set(value["why"])
         else:
             assert value["reason"]
-    for about in ("instrument", "asset"):
-        vacuums = [value for value in told(whole, SIGNAL_VACUUM) if ("instrument" in value) == (about == "instrument")]
+    for asset in (False, True):
+        vacuums = [orjson.loads(r.value) for r in whole if r.topic == SIGNAL_VACUUM and (":" not in r.key) == asset]
         for side in ("bid", "ask"):
             states = {value[f"{side}_state"] for value in vacuums}
-            assert "normal" in states, "depth is compared with its past"
+            # One tape's book is known only later than plain Python comes.
+            assert "normal" in states or {value["state"] for value in vacuums} == {"unknown"}
             assert not states & {"vacuum", "recovering"}, "these minutes are ordinary"
 
 
