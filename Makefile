@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
+BENCH := $(VENV)/bench
 LOCK := uv pip compile pyproject.toml requirements/build.in --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet
 
@@ -26,8 +27,8 @@ check: $(VENV)/.dev  ## formatting, lint, types, generated documents
 nojit: $(VENV)/.dev  ## run the suite with every kernel as plain Python
 	NUMBA_DISABLE_JIT=1 $(RUN)/pytest -m "not broker"
 
-bench: $(VENV)/.dev  ## measure every stage beside its peers
-	$(RUN)/pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,ops,rounds --benchmark-sort=name
+bench: $(BENCH)/.bench  ## measure every stage beside its peers, in an environment of its own (BENCH_QUICK=1: a look)
+	$(BENCH)/bin/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 
 fmt: $(VENV)/.dev  ## format and sort imports
 	$(RUN)/ruff format .
@@ -38,6 +39,7 @@ kafka: $(VENV)/.demo  ## run Apache Kafka on loopback (needs JDK 17+ and Maven)
 
 lock:  ## resolve the dependencies anew (needs uv)
 	$(LOCK) --extra dev --output-file requirements/dev.lock
+	$(LOCK) --extra bench --output-file requirements/bench.lock
 	$(LOCK) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock
 
 clean:  ## remove everything that the other targets made
@@ -48,6 +50,15 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is older than 3.11: say which Python to use, make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+# The peers need an older numpy than we are tested with.
+$(BENCH)/bin/python:
+	$(PYTHON) -m venv $(BENCH)
+
+$(BENCH)/.bench: $(BENCH)/bin/python requirements/bench.lock pyproject.toml
+	$(BENCH)/bin/pip install --quiet --require-hashes -r requirements/bench.lock
+	$(BENCH)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(VENV)/.demo: $(VENV)/bin/python requirements/demo.lock pyproject.toml
 	@test -e $(VENV)/.dev || $(RUN)/pip install --quiet --require-hashes -r requirements/demo.lock

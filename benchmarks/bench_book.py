@@ -4,12 +4,13 @@ Engine against engine are the first two stages: applying, and reading best bid a
 stages a peer without incremental depth rescans the levels of a band, which is most of its time.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import pytest
 
-from benchmarks.compare import Peer, compare
+from benchmarks.compare import Peer, Prepare, compare
 from benchmarks.hftbacktest_book import hftbacktest_book
 from benchmarks.ours import called, driven
 from benchmarks.rivals import nautilus_book, order_book_book, sortedcontainers_book
@@ -18,10 +19,10 @@ from engine.kernel import kernel
 from engine.schema import Rows
 
 NAMES: Final[dict[Query, str]] = {
-    "nothing": "book: apply",
-    "best": "book: apply, best bid and ask after every update",
-    "event": "book: apply, six depth bands after every update",
-    "message": "book: apply, six depth bands after every message",
+    "nothing": "book: apply, engine against engine",
+    "best": "book: the same, best bid and ask after every update",
+    "event": "book: apply, six depth bands after every update (peers rescan)",
+    "message": "book: apply, six depth bands after every message (peers rescan)",
 }
 #: Ratios that are wanted.
 GOALS: Final[dict[Query, float]] = {"event": 100}
@@ -58,7 +59,7 @@ def floor() -> float:
 
 def peers(query: Query) -> dict[str, Peer]:
     whole = work()
-    makers = {
+    makers: dict[str, Callable[[Work], Prepare]] = {
         "hftbacktest": lambda part: hftbacktest_book(part, query),
         "hftbacktest HashMap": lambda part: hftbacktest_book(part, query, vector=False),
         "nautilus_trader": lambda part: nautilus_book(part, query),

@@ -44,19 +44,22 @@ def compare(
     ours: Prepare,
     count: float,
     peers: Mapping[str, Peer],
-    same: Callable[[Any, Any], bool] = lambda one, other: bool(one == other),
+    same: Callable[[Any, Any], bool] | None = lambda one, other: bool(one == other),
     goal: float | None = None,
     floor: float | None = None,
     rounds: int = 7,
 ) -> list[Stage]:
-    """Measure one stage and keep its figures; a peer that is not installed is named as such."""
+    """Measure one stage and keep its figures; a peer that is not installed is named as such.
+
+    `same` compares answers; None where peers do work that has no common answer.
+    """
     rounds = 2 if QUICK else rounds
     benchmark.group = stage
     benchmark.extra_info["compared"] = True
     answer = ours()()
     able: dict[str, Peer] = {}
     notes: dict[str, str] = {}
-    agrees: dict[str, bool] = {}
+    agrees: dict[str, bool | None] = {}
     for name, peer in peers.items():
         try:
             met = peer.prepare()()
@@ -64,7 +67,8 @@ def compare(
             notes[name] = f"{error.name or error} is not installed"
             continue
         able[name], notes[name] = peer, peer.note
-        agrees[name] = same(peer.twin()() if peer.twin is not None else answer, met)
+        own = peer.twin()() if peer.twin is not None else answer
+        agrees[name] = same(own, met) if same is not None else None
     taken: dict[str, list[float]] = {name: [] for name in able}
     mine: list[float] = []
 

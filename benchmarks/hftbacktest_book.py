@@ -100,7 +100,7 @@ def strategies() -> tuple[Any, Any]:
 
     def made(look: Any) -> Any:
         @njit
-        def drive(hbt: Any, query: int) -> int:
+        def drive(hbt: Any, query: int) -> Any:
             total = 0
             if query == 0:
                 hbt.elapse(1 << 60)

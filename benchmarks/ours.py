@@ -87,7 +87,7 @@ def driven(work: Work, query: Query) -> Callable[[], Callable[[], int]]:
         book = opened(work)
         memory, sizes, occupied, far = book.ladder()
         # As much room beside the window as `Book.update` would have made.
-        room = np.zeros((2, 2, 65_536), np.int64)
+        room = np.zeros((2, 2, far.shape[2] + 65_536), np.int64)
         room[:, :, : far.shape[2]] = far
         arrays = (memory, book.bands, sizes, occupied, room)
         if query in ("best", "event"):

@@ -5,7 +5,12 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import sortedcontainers
+
 from benchmarks.workload import BANDS, WEIGHTS, Query, Work
+
+#: Untyped upstream.
+SortedDict: Any = sortedcontainers.SortedDict
 
 Level = tuple[int, int, int]
 Run = Callable[[], int]
@@ -72,33 +77,33 @@ def once(build: Callable[[], Prepare]) -> Prepare:
     return lambda: kept()()
 
 
-def sortedcontainers_book(work: Work, query: Query) -> Prepare:
+class SortedBook(Rival):
     """Two sorted dictionaries."""
 
-    def build() -> Prepare:
-        from sortedcontainers import SortedDict
+    def __init__(self) -> None:
+        self.sides: tuple[Any, Any] = (SortedDict(), SortedDict())
 
-        class Sorted(Rival):
-            def __init__(self) -> None:
-                self.sides: tuple[Any, Any] = (SortedDict(), SortedDict())
+    def update(self, levels: Sequence[Level]) -> None:
+        """Take levels as (bid, price, size)."""
+        for bid, price, size in levels:
+            if size:
+                self.sides[bid][price] = size
+            else:
+                self.sides[bid].pop(price, None)
 
-            def update(self, levels: Sequence[Level]) -> None:
-                for bid, price, size in levels:
-                    if size:
-                        self.sides[bid][price] = size
-                    else:
-                        self.sides[bid].pop(price, None)
+    def best(self) -> tuple[int, int]:
+        """Give best bid and ask."""
+        return self.sides[1].keys()[-1], self.sides[0].keys()[0]
 
-            def best(self) -> tuple[int, int]:
-                return self.sides[1].keys()[-1], self.sides[0].keys()[0]
+    def within(self, low: int, high: int) -> int:
+        """Sum the levels between, walking them."""
+        asks, bids = self.sides
+        return int(sum(bids[p] for p in bids.irange(low)) + sum(asks[p] for p in asks.irange(None, high)))
 
-            def within(self, low: int, high: int) -> int:
-                asks, bids = self.sides
-                return sum(bids[p] for p in bids.irange(low)) + sum(asks[p] for p in asks.irange(None, high))
 
-        return rounds(work, query, Sorted, lambda level: level)
-
-    return once(build)
+def sortedcontainers_book(work: Work, query: Query) -> Prepare:
+    """Two sorted dictionaries."""
+    return once(lambda: rounds(work, query, SortedBook, lambda level: level))
 
 
 def order_book_book(work: Work, query: Query) -> Prepare:
@@ -127,7 +132,7 @@ def order_book_book(work: Work, query: Query) -> Prepare:
                 bids, asks = self.book.bids, self.book.asks
                 keys, others = bids.keys(), asks.keys()
                 inside = keys[: bisect_right(keys, -low, key=lambda price: -price)]
-                return sum(bids[p] for p in inside) + sum(asks[p] for p in others[: bisect_right(others, high)])
+                return int(sum(bids[p] for p in inside) + sum(asks[p] for p in others[: bisect_right(others, high)]))
 
         return rounds(work, query, InC, lambda level: level)
 
@@ -162,7 +167,8 @@ def nautilus_book(work: Work, query: Query) -> Prepare:
             def within(self, low: int, high: int) -> int:
                 book = self.book
                 bids = book.get_quantity_for_price(Price(low / 10, 1), sell)
-                return round(bids * 1000) + round(book.get_quantity_for_price(Price(high / 10, 1), buy) * 1000)
+                asks = book.get_quantity_for_price(Price(high / 10, 1), buy)
+                return int(round(bids * 1000) + round(asks * 1000))
 
         def convert(level: Level) -> Any:
             bid, price, size = level

@@ -138,7 +138,7 @@ def lines(stages: Iterable[Stage]) -> list[tuple[str, str, str, str, str, str]]:
     return rows
 
 
-HEADS: Final = ("stage", "ours", "peers doing the same", "ratio", "goal", "floor")
+HEADS: Final = ("stage", "ours", "peers", "ratio", "goal", "floor")
 
 
 def markdown(stages: Iterable[Stage]) -> str:
