@@ -37,9 +37,8 @@ def keep_slope(name: str, sizes: Sequence[int], curves: dict[str, list[float]]) 
     """Keep the slope of ours beside those of the peers."""
     ours, *others = [(peer, slope(sizes, costs)) for peer, costs in curves.items() if len(costs) == len(sizes)]
     bare = Stage(stage=name, unit="slope", ours=ours[1])
-    note = "a slope"
     for peer, value in others:
-        STAGES.append(Stage(stage=name, unit="slope", ours=ours[1], peer=peer, peer_value=value, note=note))
+        STAGES.append(Stage(stage=name, unit="slope", ours=ours[1], peer=peer, peer_value=value))
     if not others:
         STAGES.append(bare)
 

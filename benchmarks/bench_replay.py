@@ -1,4 +1,4 @@
-"""Replay: the lines of a tape, or rows in memory, to signals; beside the usual Python route and hftbacktest.
+"""Replay: the lines of a tape, rows as Parquet or in memory, to signals; beside the usual Python route and hftbacktest.
 
 Ours is `airpocket replay` without the printing: tape, decoder, sequence checks, rows, batches, book, and every signal
 of the default configuration, as JSON; from rows in memory it is what the engine process does with decoded records.
@@ -21,15 +21,17 @@ import orjson
 import pytest
 import sortedcontainers
 
+from airpocket.converting import convert
 from airpocket.player import Player
 from benchmarks.compare import Peer, compare
-from benchmarks.hftbacktest_book import bands_of
+from benchmarks.hftbacktest_book import bands_of, events
 from benchmarks.workload import BANDS, Work, batches, require_tape, work
 from engine.config import EngineConfig
 from engine.pipeline import Pipeline
-from engine.schema import Batch, Record
+from engine.schema import Batch, Kind, Record
 from engine.topics import SIGNAL_DEPTH
 from ingest.linger import Linger
+from ingest.parquet import Lake
 
 LINES: Final = 20_000
 CONFIG: Final = EngineConfig()
@@ -175,14 +177,69 @@ def test_from_tape(benchmark: Any, path: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def lake(path: Path) -> Path:
+    """Write the same lines' rows as Parquet."""
+    folder = path.parent / "lake"
+    convert([str(path)], folder, "binance_usdm")
+    return folder
+
+
+def lots_of(folder: Path) -> int:
+    """Read a lake's rows; sum the sizes of the book's updates."""
+    total = 0
+    for batch in Lake(folder):
+        kinds, counts = batch.messages["kind"], batch.messages["count"]
+        levels = kinds <= Kind.TOUCH
+        total += int(batch.levels["size"][np.repeat(kinds[levels], counts[levels]) == Kind.DELTA].sum())
+    return total
+
+
+def lots_of_npz(path: Path) -> int:
+    """The same of the file of hftbacktest's format."""
+    return round(float(np.load(path)["data"]["qty"].sum()) * 1_000)
+
+
+def test_parquet_to_rows(benchmark: Any, lake: Path) -> None:
+    other = lake.parent / "rows.npz"
+
+    def prepare() -> Callable[[], int]:
+        if not other.exists():
+            np.savez_compressed(other, data=events(part(), "message")[1])
+        return lambda: lots_of_npz(other)
+
+    compare(
+        benchmark,
+        stage="replay: Parquet to rows",
+        unit="ns/level",
+        ours=lambda: lambda: lots_of(lake),
+        count=sum(len(batch.levels) for batch in rows()),
+        peers={"hftbacktest npz": Peer(prepare=prepare, count=part().count)},
+        goal=5,
+    )
+
+
+def test_from_parquet(benchmark: Any, lake: Path) -> None:
+    compare(
+        benchmark,
+        stage="replay: Parquet to every signal",
+        unit="us/frame",
+        ours=lambda: lambda: list(Player([lake], engine=CONFIG)),
+        count=LINES,
+        peers={"hftbacktest npz, bands alone": Peer(prepare=bands_of(part(), lake.parent))},
+        same=agree,
+        rounds=3,
+    )
+
+
 def test_from_rows(benchmark: Any) -> None:
     compare(
         benchmark,
         stage="replay: rows in memory to every signal",
-        unit="ns/level",
+        unit="us/frame",
         ours=lambda: from_rows,
-        count=sum(len(batch.levels) for batch in rows()),
-        peers={"hftbacktest, bands alone": Peer(prepare=bands_of(part(), None), count=part().count)},
+        count=LINES,
+        peers={"hftbacktest, bands alone": Peer(prepare=bands_of(part(), None))},
         same=agree,
         goal=2,
         rounds=5,

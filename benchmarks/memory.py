@@ -1,5 +1,7 @@
 """Resident memory of books and pipelines, each kind in a process of its own; prints JSON.
 
+A peer's books share the numbers that they are told, which is to its advantage.
+
 python -m benchmarks.memory ours 100              pipelines of so many instruments, fed the tape's first minute
 python -m benchmarks.memory sortedcontainers 100  so many books of a peer, fed the same levels
 python -m benchmarks.memory hour 3600             one pipeline, fed the tape again and again: MiB after each time

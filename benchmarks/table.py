@@ -180,25 +180,30 @@ def main(arguments: Sequence[str]) -> int:
 def groups(measured: Iterable[Mapping[str, Any]]) -> list[Stage]:
     """Derive stages from pytest-benchmark's groups: ours is the test whose name holds "ours", all others are peers.
 
-    The ratio is that of the medians: these were not measured in turns. Each test has asserted its own answer.
+    The ratio is that of the medians: these were not measured in turns. Each test has asserted its own answer. Where no
+    test is called ours, all are, and stand alone.
     """
     stages = []
     by_group = sorted(measured, key=lambda each: each["group"])
     for name, each in groupby(by_group, key=lambda each: str(each["group"])):
         group = list(each)
         mine = [one for one in group if "ours" in one["name"]]
-        for own in mine:
+        for own in mine or group:
             unit = next((unit for unit, seconds in SECONDS.items() if own["median"] >= seconds), "ns")
-            alone = Stage(stage=name, unit=unit, ours=own["median"] / SECONDS[unit])
-            peers = [(label(one["name"]), one["median"] / SECONDS[unit]) for one in group if one not in mine]
+            full = name if mine or len(group) == 1 else f"{name}: {label(own['name'], name)}"
+            alone = Stage(stage=full, unit=unit, ours=own["median"] / SECONDS[unit])
+            others = [one for one in group if mine and one not in mine]
+            peers = [(label(one["name"], name), one["median"] / SECONDS[unit]) for one in others]
             stages += [beside(alone, peer, value, same=True) for peer, value in peers] or [alone]
     return stages
 
 
-def label(name: str) -> str:
-    """Name a peer by what stands in brackets behind its test, or else by the test."""
-    found = re.search(r"\[(.*)\]", name)
-    return found[1] if found else name.removeprefix("test_").replace("_", " ")
+def label(name: str, group: str) -> str:
+    """Name a peer by what stands in brackets behind its test and is not the group's, or else by the test."""
+    test, _, rest = name.partition("[")
+    parts = [part for part in rest.rstrip("]").split("-") if part and part not in re.split(r"[ ,]+", group)]
+    words = test.removeprefix("test_").replace("_", " ")
+    return " ".join(parts) if parts else words
 
 
 if __name__ == "__main__":

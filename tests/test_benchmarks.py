@@ -147,13 +147,21 @@ def test_the_table_is_put_between_the_markers(tmp_path: Path, monkeypatch: pytes
 
 def test_groups_of_pytest_benchmark_become_stages() -> None:
     measured = [
-        {"group": "frames", "name": "test_decode[ours-x]", "median": 0.002},
-        {"group": "frames", "name": "test_decode[orjson-x]", "median": 0.016},
-        {"group": "no ours", "name": "test_else", "median": 1.0},
+        {"group": "frames x", "name": "test_decode[ours-x]", "median": 0.002},
+        {"group": "frames x", "name": "test_decode[orjson-x]", "median": 0.016},
+        {"group": "frames x", "name": "test_sorted_lists[x]", "median": 0.004},
+        {"group": "alone", "name": "test_whole[64]", "median": 1.0},
+        {"group": "both", "name": "test_whole[one]", "median": 1.0},
+        {"group": "both", "name": "test_whole[all]", "median": 3.0},
     ]
-    (stage,) = groups(measured)
-    assert (stage.stage, stage.unit, stage.ours, stage.peer) == ("frames", "ms", 2.0, "orjson-x")
-    assert stage.ratio == pytest.approx(8.0)
+    alone, one, every, *others = groups(measured)
+    assert (alone.stage, alone.unit, alone.ours, alone.peer) == ("alone", "s", 1.0, "")
+    assert [one.stage, every.stage] == ["both: one", "both: all"]
+    assert [(stage.unit, stage.ours, stage.peer) for stage in others] == [
+        ("ms", 2.0, "orjson"),
+        ("ms", 2.0, "sorted lists"),
+    ]
+    assert [stage.ratio for stage in others] == pytest.approx([8.0, 2.0])
 
 
 def test_the_slope_of_a_power_is_its_exponent() -> None:
