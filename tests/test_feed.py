@@ -128,7 +128,8 @@ def test_bursts_lose_nothing_and_carry_the_time_of_their_arrival(btc: Path) -> N
         p99 = sorted(late[first : first + count])[int(count * 0.99)]
         told.append(f"{p99 / 1e6:.2f}/{lost / 1e6:.0f}")
         quiet += [p99] if lost < 5_000_000 else []
-    if not quiet:
+    # One alone may have been disturbed by what the machine does not tell.
+    if len(quiet) < 3:
         pytest.skip(f"too much else runs here to tell: p99 / ms that the machine withheld: {' '.join(told)}")
     assert min(quiet) < 1_000_000, f"p99 / ms that the machine withheld: {' '.join(told)}"
 
