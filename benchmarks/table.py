@@ -1,9 +1,9 @@
-"""Stages in; out come a table on the terminal, benchmarks/results.json, and README's table between its two markers.
+"""Stages in; out come a table on the terminal, benchmarks/results.json, and the table of a page between its two markers.
 
 A ratio says how many times better ours is than the peer: seconds of the peer over ours where less is better, ours over
 the peer's where the unit is a rate. A peer that gives another answer has a value and no ratio: it did other work.
 
-    python -m benchmarks.table README.md      writes the table of the last `make bench` into README
+    python -m benchmarks.table docs/benchmarks.md      writes the table of the last `make bench` into that page
 """
 
 import json
@@ -142,7 +142,7 @@ HEADS: Final = ("stage", "ours", "peers", "ratio", "goal", "floor")
 
 
 def markdown(stages: Iterable[Stage]) -> str:
-    """Write the table as README shows it."""
+    """Write the table as the page shows it."""
     rows = [HEADS, ("---",) * len(HEADS), *lines(stages)]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -170,7 +170,7 @@ def place(text: str, table: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Rewrite the table in a file."""
     if len(arguments) != 1:
-        print("usage: python -m benchmarks.table README.md", file=sys.stderr)
+        print("usage: python -m benchmarks.table docs/benchmarks.md", file=sys.stderr)
         return 2
     path = Path(arguments[0])
     path.write_text(place(path.read_text(), markdown(read())))

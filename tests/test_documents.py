@@ -17,7 +17,17 @@ from sinks.topic import TopicSink
 from tests.stream import message, opening
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/cli.md", "docs/signals.md")]
+PAGES = [
+    ROOT / name
+    for name in (
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "docs/cli.md",
+        "docs/signals.md",
+        "docs/benchmarks.md",
+    )
+]
 
 
 def code(text: str) -> list[str]:
