@@ -1,4 +1,4 @@
-"""Stages in; out come a table on the terminal, benchmarks/results.json, and the table of a page between its two markers.
+"""Stages in; out come a table on the terminal, benchmarks/results.json, and a page's table between its two markers.
 
 A ratio says how many times better ours is than the peer: seconds of the peer over ours where less is better, ours over
 the peer's where the unit is a rate. A peer that gives another answer has a value and no ratio: it did other work.
