@@ -1,5 +1,6 @@
 """Books of others on the workload, each by its own documented calls; imported only where they are measured."""
 
+from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -22,20 +23,20 @@ def edges(mid2: int, band: int) -> tuple[int, int]:
     return -(-mid2 * (10_000 - band) // 20_000), mid2 * (10_000 + band) // 20_000
 
 
-class Rival:
+class Rival(ABC):
     """A book that is told one level at a time, and asked for its best prices and its depth."""
 
+    @abstractmethod
     def update(self, levels: Sequence[Any]) -> None:
         """Take prepared level updates."""
-        raise NotImplementedError
 
+    @abstractmethod
     def best(self) -> tuple[int, int]:
         """Give best bid and ask, ticks."""
-        raise NotImplementedError
 
+    @abstractmethod
     def within(self, low: int, high: int) -> int:
         """Give the lots of bids at `low` and above, and of asks up to `high`."""
-        raise NotImplementedError
 
     def depth(self) -> int:
         """Give the weighted sum of the bands."""
