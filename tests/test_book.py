@@ -162,10 +162,12 @@ def test_read_only_rows_are_accepted_and_kept_as_they_were() -> None:
 
 @pytest.mark.skipif(not COMPILED, reason="nothing is compiled with the JIT off")
 def test_every_entry_from_python_has_one_signature() -> None:
-    test_agrees_with_dictionaries_as_the_market_walks(5)
     entries: list[Any] = [ladder.apply, ladder.look, ladder.forget, ladder.holds]
-    for entry in entries:
-        assert len(entry.signatures) == 1, entry
+    test_agrees_with_dictionaries_as_the_market_walks(5)
+    # Whatever else this process did may have compiled them for other arrays: what counts is that none is added.
+    before = [len(entry.signatures) for entry in entries]
+    test_agrees_with_dictionaries_as_the_market_walks(6)
+    assert [len(entry.signatures) for entry in entries] == before
 
 
 def test_top_bit() -> None:
