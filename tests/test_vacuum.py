@@ -15,7 +15,7 @@ from engine.inputs import INPUTS, NAMES
 from engine.kernel import COMPILED
 from engine.schema import Rows
 from engine.trust import Reason
-from engine.vacuum import CAUSES, MEMORY, STATES, advance, is_vacuum, lose, memory_of, note, settings_of, since
+from engine.vacuum import CAUSES, MEMORY, STATES, advance, lose, memory_of, settings_of
 from tests.naive_vacuum import Seen, Side
 
 START: Final = 1_700_000_000 * 10**9
@@ -424,5 +424,6 @@ def agree(memory: Rows, twins: tuple[Side, Side]) -> None:
 def test_the_kernels_compile_once() -> None:
     machine = brought("recovering")
     lose(machine.memory, int(Reason.GAP), machine.now)
-    kernels: tuple[Any, ...] = (advance, lose, note, since, is_vacuum)
-    assert [len(one.signatures) for one in kernels] == [1] * 5
+    # Those that are called from Python; what they call may have come with them from the cache.
+    kernels: tuple[Any, ...] = (advance, lose)
+    assert [len(one.signatures) for one in kernels] == [1] * 2
