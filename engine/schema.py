@@ -66,6 +66,7 @@ class Channel(IntEnum):
     MARK = 4
     LIQUIDATION = 5
     OPEN_INTEREST = 6
+    RISK = 7
 
 
 class Flag(IntFlag):
@@ -105,6 +106,10 @@ class Reference(IntEnum):
     FUNDING = 3
     #: One-sided open interest, in size_decimals.
     OPEN_INTEREST = 4
+    #: Balance of the insurance fund behind this instrument, in its settlement currency x 10^8; may be negative.
+    INSURANCE = 5
+    #: How near auto-deleveraging is: 0 normal, 1 the venue warns of it, 2 under way or at the venue's highest risk.
+    DELEVERAGING = 6
 
 
 class PriceKind(IntEnum):

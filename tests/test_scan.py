@@ -321,7 +321,7 @@ def test_rows_of_one_frame_outlive_the_next() -> None:
         # What track and session write to it must not reach another's.
         scanned.message["received"] = last
         found.append((last, scanned))
-    for last, (_, _, message, levels) in found:
+    for last, (_, _, message, levels, _) in found:
         assert message[["received", "last", "count"]].tolist() == [(last, last, last % 7 + last % 3)]
         assert levels.tolist() == [(100, last * 1000)] * (last % 7) + [(200, 5000)] * (last % 3)
     assert levels.dtype == LEVEL

@@ -6,15 +6,16 @@ order book is kept whole. It opens no socket, reads no clock and keeps no state 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from engine.errors import BadConfig
 from engine.instrument import Instrument
 from engine.schema import Channel, Rows
+from ingest.mirror import Rule
 
 SECOND = 1_000_000_000
 
@@ -49,6 +50,9 @@ class Decoded(NamedTuple):
     message: Rows
     #: Rows of the family that the message's kind names.
     rows: Rows
+    #: The venue's checksum of the book after this message; None: it states none here. A DELTA without rows and with a
+    #: checksum is a check alone, and no row of ours.
+    checksum: int | None = None
 
 
 class Decoder(Protocol):
@@ -57,12 +61,21 @@ class Decoder(Protocol):
     #: What was met, by the decoder's own words; whoever makes the decoder may hand it a counter to share.
     counts: Counter[str]
 
-    def decode(self, frame: bytes) -> list[Decoded]:
-        """Return what the frame says: nothing for an ACK or a heartbeat. Raises BadFrame, and changes nothing then."""
+    def decode(self, frame: bytes, received: int = 0, connection: int = 0) -> list[Decoded]:
+        """Return what the frame says: nothing for an ACK or a heartbeat. Raises BadFrame, and changes nothing then.
+
+        `received`, ns, dates the rules that changed over time; 0: today's. `connection` is who brought it, where the
+        venue numbers what a connection sends (`Venue.numbered`). Raises Gap where the frame shows that others were
+        lost which no id of a book tells: of an instrument, by its key, or of the whole connection, by an empty one.
+        """
         ...
 
     def body(self, symbol: str, channel: Channel, body: bytes) -> list[Decoded]:
-        """Return what a REST body says: a SNAPSHOT for DEPTH, a REFERENCE for OPEN_INTEREST. Raises BadFrame."""
+        """Return what a REST body says: a SNAPSHOT for DEPTH, a REFERENCE for OPEN_INTEREST, RISK. Raises BadFrame."""
+        ...
+
+    def forget(self, connection: int) -> None:
+        """Forget what was known of a connection's frames: it opens or has closed."""
         ...
 
 
@@ -103,6 +116,18 @@ class Emulation:
     snapshot: Callable[[Instrument, int, int, Rows, Rows], bytes]
     #: instruments -> REST exchange-information body.
     instruments: Callable[[Sequence[Instrument]], bytes]
+    #: instrument, last id, time ns, bids and asks (LEVEL rows, best first) -> the frame that opens a book on the
+    #: socket, checksum included; None where REST has the snapshots.
+    book: Callable[[Instrument, int, int, Rows, Rows], bytes] | None = None
+    #: A client's unsubscribe frame -> (streams, the ACK to send), or None where it is something else.
+    unsubscribed: Callable[[bytes], tuple[tuple[str, ...], bytes] | None] = lambda frame: None
+    #: A client's keep-alive -> the answer, or None where it is something else.
+    answer: Callable[[bytes], bytes | None] = lambda frame: None
+    #: symbols -> a `stream_of` that remembers, where frames do not name their stream; it is shown every frame in order.
+    tagger: Callable[[Sequence[str]], Callable[[bytes], str | None]] | None = None
+    #: frame, its stream, how many frames this connection was sent before -> the frame as this connection would get it;
+    #: None where all connections get the same bytes.
+    renumber: Callable[[bytes, str, int], bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +160,28 @@ class Venue:
     infer_instruments: Callable[[Sequence[bytes]], list[Instrument]]
     #: REST path -> its weight.
     weight: Callable[[str], int]
-    #: How this venue's diffs follow one another: "previous" (each names the id before it: previous == last) or
-    #: "consecutive" (first == last + 1). See `ingest.sync`.
-    sequence: str
+    #: How this venue's diffs follow one another. "previous": each names the id before it, and ids grow; "consecutive":
+    #: first == last + 1; "linked": each names the id before it, and ids may do anything else; "none": they have no ids.
+    #: See `ingest.sync`.
+    sequence: Literal["previous", "consecutive", "linked", "none"]
     emulation: Emulation
+    #: How a book that broke is made whole: by a REST snapshot; by subscribing its stream again, which brings the
+    #: snapshot on the socket; or by another connection, where the loss is not any one book's.
+    resync: Literal["rest", "resubscribe", "reconnect"] = "rest"
+    #: Frames that end subscriptions. Sent before `subscribe` of the same streams where `resync` is "resubscribe".
+    unsubscribe: Callable[[Sequence[Stream]], tuple[bytes, ...]] = lambda streams: ()
+    #: What its books' integrity needs beside ids: the checksum, the depth subscribed, ...; None: ids are all.
+    rule: Rule | None = None
+    #: Frames mean something only beside the others of their connection: numbered by it, named by it.
+    numbered: bool = False
+    #: What keeps a connection alive: a text frame and how often to send it, s.
+    heartbeat: tuple[bytes, float] | None = None
+    #: Headers of the websocket's handshake.
+    headers: dict[str, str] = field(default_factory=dict)
+    #: What is posted to `instruments_path`; None: it is a GET.
+    instruments_query: bytes | None = None
+    #: symbol -> REST path of how near auto-deleveraging is; None where it has none.
+    risk_path: Callable[[str], str | None] = lambda symbol: None
 
 
 def names() -> list[str]:

@@ -125,7 +125,7 @@ class BinanceDecoder:
             "serverShutdown": self._shutdown,
         }
 
-    def decode(self, frame: bytes) -> list[Decoded]:
+    def decode(self, frame: bytes, received: int = 0, connection: int = 0) -> list[Decoded]:
         """Return what the frame says: nothing for an ACK. Raises BadFrame."""
         known = self._known.get(frame[: frame.find(b'"', _NAME)])
         if known is None and frame.startswith(_BARE_DEPTH):
@@ -176,6 +176,9 @@ class BinanceDecoder:
         if channel == Channel.OPEN_INTEREST and self._futures:
             return [self._open_interest(instrument, content)]
         raise BadFrame("unknown_channel", f"no REST body of channel {channel!r} is known")
+
+    def forget(self, connection: int) -> None:
+        """Forget nothing: every frame stands alone."""
 
     def _prepare(self) -> None:
         """Make a plan for each stream that a scanner reads."""

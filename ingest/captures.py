@@ -1,0 +1,114 @@
+"""cryptofeed's raw captures in, what each connection brought out: both layouts that its recorders have written.
+
+Text, gzip (`X.ws.N.0.gz`, `X.http.N.0.gz`, `X.0.gz`): one line each of
+
+    <url> <-> <unix s>                  connected
+    <url> <- <unix s>: <text>           sent
+    <unix s>: <text>                    received by that connection
+    <url> -> <unix s>: <body>           a REST answer
+
+    configuration: <JSON>               what the recorder was asked for; passed over
+
+JSON lines (format 2), zstd or gzip or plain: `{"t": "header" | "http" | "connect" | "send" | "recv", "conn", "ts",
+"data"}`. Times are seconds with the digits of a float; they are read as decimals, so that no two stamps become one.
+"""
+
+import gzip
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from enum import Enum
+from heapq import merge
+from pathlib import Path
+from typing import IO, Any, Final, NamedTuple
+
+import orjson
+import zstandard
+
+from engine.errors import BadRecord
+
+_LINE: Final = re.compile(
+    rb"(?:(?P<url>\S+) (?P<how><->|<-|->) )?(?P<time>\d{9,10}(?:\.\d+)?)(?:: (?P<text>.*))?", re.DOTALL
+)
+_STAMP: Final = re.compile(rb'"ts":\s*(\d{9,10}(?:\.\d+)?)')
+
+
+class What(Enum):
+    """What a capture's line tells of."""
+
+    CONNECTED = "connected"
+    SENT = "sent"
+    RECEIVED = "received"
+    ANSWER = "answer"
+
+
+class Entry(NamedTuple):
+    """One thing that happened on one connection."""
+
+    #: When, ns.
+    at: int
+    what: What
+    #: The recorder's name of the connection.
+    connection: str
+    #: The URL, where the line states it.
+    url: str
+    #: The frame or body, verbatim; empty for CONNECTED.
+    raw: bytes
+
+
+def read_capture(paths: Sequence[Path]) -> Iterator[Entry]:
+    """Read files of one recording, in the order of their stamps. Raises BadRecord for a line of neither layout."""
+    return merge(*map(_read, paths), key=lambda entry: entry.at)
+
+
+def _read(path: Path) -> Iterator[Entry]:
+    connection = path.name.removesuffix(".gz").removesuffix(".zst")
+    with closing(_open(path)) as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = _modern(line) if line.startswith(b"{") else _classic(line, connection)
+            except (ValueError, KeyError, TypeError) as error:
+                raise BadRecord(f"{path}, line {number}: {line[:80]!r} is of neither layout: {error}") from error
+            if entry is not None:
+                yield entry
+
+
+def _open(path: Path) -> IO[bytes]:
+    raw = path.open("rb")
+    match path.suffix:
+        case ".gz":
+            return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+        case ".zst":
+            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))  # type: ignore[type-var]
+        case _:
+            return raw
+
+
+def _classic(line: bytes, connection: str) -> Entry | None:
+    line = line.rstrip(b"\n")
+    if not line or line.startswith(b"configuration: "):
+        return None
+    met = _LINE.fullmatch(line)
+    if met is None:
+        raise ValueError("no stamp")
+    what = {None: What.RECEIVED, b"<->": What.CONNECTED, b"<-": What.SENT, b"->": What.ANSWER}[met["how"]]
+    return Entry(_nanoseconds(met["time"]), what, connection, (met["url"] or b"").decode(), met["text"] or b"")
+
+
+def _modern(line: bytes) -> Entry | None:
+    content: dict[str, Any] = orjson.loads(line)
+    kinds = {"connect": What.CONNECTED, "send": What.SENT, "recv": What.RECEIVED, "http": What.ANSWER}
+    if content["t"] == "header":
+        return None
+    stamp = _STAMP.search(line)
+    if stamp is None:
+        raise ValueError("no stamp")
+    url = content.get("url") or content.get("addr") or ""
+    data = content.get("data") or ""
+    return Entry(_nanoseconds(stamp[1]), kinds[content["t"]], content["conn"], url, data.encode())
+
+
+def _nanoseconds(text: bytes) -> int:
+    whole, _, part = text.partition(b".")
+    return int(whole) * 1_000_000_000 + int(part.ljust(9, b"0")[:9])
