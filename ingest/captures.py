@@ -80,7 +80,7 @@ def _open(path: Path) -> IO[bytes]:
         case ".gz":
             return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
         case ".zst":
-            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))  # type: ignore[type-var]
+            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))
         case _:
             return raw
 

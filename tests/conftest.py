@@ -43,6 +43,30 @@ def captures() -> Path:
     return _folder("captures")
 
 
+@pytest.fixture(scope="session")
+def checksums() -> Path:
+    """Folder of checksum cases of several venues."""
+    return _folder("checksums")
+
+
+@pytest.fixture(scope="session")
+def peer_normalised() -> Path:
+    """Folder of raw messages with a peer's normalised output."""
+    return _folder("peer-normalised")
+
+
+@pytest.fixture(scope="session")
+def damaged() -> Path:
+    """Folder of recorded tables, each whole and damaged."""
+    return _folder("damaged")
+
+
+@pytest.fixture(scope="session")
+def hourly() -> Path:
+    """Folder of a year of hourly tables of several venues."""
+    return _folder("hourly-2025-2026")
+
+
 # Brokers. Apache Kafka is started once for the session and shared; a test that ends it starts its own.
 
 
