@@ -82,7 +82,8 @@ def test_differences_lead_from_one_whole_book_to_the_next(states: list[dict[int,
             reader.replace(levels, len(bids))
         else:
             said, count = book.difference(levels, len(bids))
-            before = dict(sum(reader.best(99), []))
+            held, offered = reader.best(99)
+            before = dict(held + offered)
             assert all(before.get(price, 0) != size for price, size in said.tolist())
             reader.apply(said, count)
         assert reader.best(99) == (bids, asks)
