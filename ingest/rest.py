@@ -131,7 +131,11 @@ class Rest:
     def _fetch(self, connection: http.client.HTTPConnection, path: str) -> Answer:
         with contextlib.closing(connection):
             headers = {"Accept": "application/json", "User-Agent": "airpocket"}
-            connection.request("GET", self._base.path.rstrip("/") + path, headers=headers)
+            posted = self._venue.instruments_query if path == self._venue.instruments_path else None
+            if posted is not None:
+                headers["Content-Type"] = "application/json"
+            method = "GET" if posted is None else "POST"
+            connection.request(method, self._base.path.rstrip("/") + path, posted, headers)
             with connection.getresponse() as response:
                 body = response.read(LARGEST + 1)
                 after = response.headers.get("Retry-After", "")

@@ -2,9 +2,13 @@
 
 A message covers the ids (previous, last]; its sizes are absolute, so it may be applied whenever nothing is missing
 before it, even where it repeats what is known. A venue states `previous` ("previous") or numbers its ids without
-holes, so that previous is first - 1 ("consecutive").
+holes, so that previous is first - 1 ("consecutive"). Where ids are names rather than numbers ("linked"), `previous`
+must be the very id of the message before, and what follows it may be lower: a venue that restarts its ids goes on so.
+Books without ids ("none") take every diff; something else must prove them.
 
-The rule, as the venues publish it (each venue's file has its own wording of these steps):
+Where the socket itself sends the snapshot nothing needs to be bridged: it opens the book at once, whenever it comes
+(`open`), and diffs before it are EARLY. Where REST has it, the rule is, as the venues publish it (each venue's file has
+its own wording of these steps):
   1. Hold the diffs as they come.                                       `diff` in BUFFERING: HELD
   2. Get a snapshot once the first is held.                             the caller, when `waiting`
   3. If it is older than the first held diff, get another.              `snapshot`: REFETCH
@@ -63,24 +67,35 @@ class Verdict(IntEnum):
     OVERFLOW = 5
     #: The snapshot was asked for in another epoch, or nothing awaits one.
     DISCARDED = 6
+    #: The diff came before the socket's snapshot: drop it.
+    EARLY = 7
 
 
 # Enum members are looked up once: the hot path compares plain module constants.
 _SYNCED: Final = State.SYNCED
 _APPLY: Final = Verdict.APPLY
 
+#: How ids follow one another -> consecutive, linked, numbered at all.
+_SEQUENCES: Final = {
+    "previous": (False, False, True),
+    "consecutive": (True, False, True),
+    "linked": (False, True, True),
+    "none": (False, False, False),
+}
+
 
 class BookSync(Generic[Item]):
     """The state machine; `Item` is whatever the caller wants back, a diff's or a snapshot's rows."""
 
-    def __init__(self, instrument: str, sequence: str, bound: int = BOUND) -> None:
+    def __init__(self, instrument: str, sequence: str, bound: int = BOUND, *, bridged: bool = True) -> None:
+        """Begin in INIT; not `bridged` where the socket sends the snapshots."""
         self.instrument = instrument
         self.state = State.INIT
         self.epoch = 0
         #: Id up to which the book (or, in BUFFERING, the chain of held diffs) is known; -1: nothing is.
         self.last = -1
-        self._consecutive = {"consecutive": True, "previous": False}[sequence]
-        self._bound = bound
+        self._consecutive, self._linked, self._numbered = _SEQUENCES[sequence]
+        self._bound, self._bridged_by_rest = bound, bridged
         #: previous, last, item of each held diff.
         self._held: deque[tuple[int, int, Item]] = deque()
         self._snapshot: tuple[int, Item] | None = None
@@ -101,12 +116,20 @@ class BookSync(Generic[Item]):
         if self._consecutive:
             previous = first - 1
         known = self.last
+        if self.state is not _SYNCED and not self._bridged_by_rest:
+            return Verdict.EARLY
+        if self._linked and previous == known:
+            self._old, self.last = 0, last
+            return _APPLY
+        if not self._numbered:
+            self.last = last
+            return _APPLY
         if last <= known:
             self._old += 1
             if self._old > PATIENCE:
                 raise Gap(self.instrument, known + 1, first)
             return Verdict.OLD
-        if previous > known >= 0:
+        if previous > known >= 0 or self._linked:
             raise Gap(self.instrument, known, previous)
         self._old = 0
         if self.state is _SYNCED:
@@ -120,6 +143,14 @@ class BookSync(Generic[Item]):
             return Verdict.DISCARDED
         self._snapshot = (last, item)
         return self._bridge()
+
+    def open(self, last: int) -> None:
+        """Take the socket's own snapshot: the book is whole up to its id."""
+        if self.state is not State.BUFFERING:
+            raise RuntimeError(f"{self.instrument}: a snapshot before begin()")
+        self.state = State.SYNCED
+        self.last = last
+        self._old = 0
 
     def take(self) -> list[Item]:
         """Return the snapshot and the diffs that follow it, once, after BRIDGED."""

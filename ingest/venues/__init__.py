@@ -98,6 +98,8 @@ class Limits:
     ping_timeout: float | None
     #: Largest frame accepted, bytes.
     max_size: int
+    #: Subscriptions of one connection that may be ended and begun again per hour.
+    resubscribes: float = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
