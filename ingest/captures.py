@@ -143,14 +143,14 @@ def _read(path: Path) -> Iterator[Entry]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    raw = path.open("rb")
     match path.suffix:
         case ".gz":
-            return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+            # Closing it closes the file, which closing a GzipFile over an open file does not.
+            return gzip.open(path)  # type: ignore[return-value]
         case ".zst":
-            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(raw, closefd=True))
+            return io.BufferedReader(zstandard.ZstdDecompressor().stream_reader(path.open("rb"), closefd=True))
         case _:
-            return raw
+            return path.open("rb")
 
 
 def _classic(line: bytes, connection: str) -> Entry | None:

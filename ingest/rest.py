@@ -92,7 +92,19 @@ class Rest:
         answered(answer)
 
     async def get(self, path: str) -> Answer:
-        """Fetch one path."""
+        """Fetch one path; or several, parted by blanks, whose bodies become one JSON array."""
+        paths = path.split()
+        if len(paths) < 2:
+            return await self._get(path)
+        bodies = []
+        for each in paths:
+            answer = await self._get(each)
+            if answer.body is None:
+                return answer
+            bodies.append(answer.body)
+        return Answer(status=200, body=b"[" + b",".join(bodies) + b"]")
+
+    async def _get(self, path: str) -> Answer:
         connection = self._connection()
         try:
             async with asyncio.timeout(self._timeout):
