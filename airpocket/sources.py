@@ -126,7 +126,11 @@ class TapeRows:
             if not mine:
                 raise BadConfig(f"no connection of the capture is to {name}, there are {', '.join(sorted(found))}")
             lines = list(lines_of(entries, load(name), mine))
-            frames = [each.raw for each in entries if each.what is not What.SENT and each.connection in mine]
+            frames = [
+                each.raw
+                for each in entries
+                if each.what is What.RECEIVED and each.connection in mine or each.what is What.ANSWER
+            ]
             session, linger = foreign_session(load(name), frames), Linger()
             self.sessions.append(session)
             self._lingers.append(linger)

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from enum import Enum
 from heapq import merge
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 from urllib.parse import urlsplit
@@ -112,14 +113,14 @@ def lines_of(entries: Sequence[Entry], venue: Venue, connections: Sequence[str])
 
 
 def _venue(url: str) -> Venue | None:
-    """Find the venue whose socket's URL is the longest that this one begins with; ports may change."""
+    """Find the venue at a URL's host whose path agrees the furthest; ports and the last parts of paths may change."""
     place = urlsplit(url)
-    fits = [
-        (len(known.path), name)
-        for name in names()
-        for known in map(urlsplit, load(name).sockets.values())
-        if known.hostname == place.hostname and place.path.startswith(known.path)
-    ]
+    fits = []
+    for venue in map(load, names()):
+        for socket, base in venue.sockets.items():
+            if urlsplit(base).hostname == place.hostname:
+                parts = zip(urlsplit(venue.url(base, socket, ())).path.split("/"), place.path.split("/"), strict=False)
+                fits.append((len(list(takewhile(lambda pair: pair[0] == pair[1], parts))), venue.name))
     return load(max(fits)[1]) if fits else None
 
 
