@@ -1,19 +1,19 @@
-"""OKX against what was recorded: a capture, checksums that others computed, documented messages, and a peer's reading."""
+"""OKX against what was recorded: a capture, checksums of others, documented messages, and a peer's reading of them."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from engine.errors import BadFrame
+from engine.errors import BadFrame, Gap
 from engine.instrument import Instrument
 from engine.schema import Channel, Contract, Flag, Kind, Reference
 from ingest.mirror import Mirror
 from ingest.venues import Decoded, load
 from ingest.venues._okx_streams import index_of, kind_of
-from tests.follower import Follower, frames_of, listings, peer_messages, row_of, wide
+from tests.follower import Follower, attempt, frames_of, listings, peer_messages, row_of, wide
 
 OKX = load("okx")
 MS = 1_000_000
@@ -72,8 +72,6 @@ def test_the_first_trade_after_subscribing_is_an_old_one(captures: Path, recorde
 
 @pytest.mark.tape
 def test_a_damaged_book_is_found_by_its_checksum(captures: Path, recorded: list[Instrument]) -> None:
-    from engine.errors import Gap
-
     decoder = OKX.decoder({i.symbol: i for i in recorded})
     follower = Follower(OKX, recorded)
     books = [frame for _, frame in frames_of(captures / "OKX.ws.1.0.gz") if b'"action":"' in frame]
@@ -177,69 +175,40 @@ def test_documented_listings_parse(kind: str, messages: Path) -> None:
     assert OKX.parse_instruments(OKX.emulation.instruments(parsed), symbols) == parsed
 
 
-class Reading:
-    """What our rows say, in the peer's words."""
+#: Reference -> the peer's name of it, and what one is.
+REFERENCES = {
+    Reference.MARK: ("markPrice", 1e8),
+    Reference.INDEX: ("indexPrice", 1e8),
+    Reference.OPEN_INTEREST: ("openInterest", 1e8),
+    Reference.FUNDING: ("fundingRate", 1e12),
+}
 
-    def __init__(self) -> None:
-        self.tickers: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.symbols: Counter[str] = Counter()
 
-    def say(self, decoded: Decoded, state: dict[str, Any]) -> list[dict[str, Any]]:
-        row, rows = row_of(decoded), decoded.rows
-        levels = (
-            [{"price": price / 1e8, "amount": size / 1e8} for price, size in rows.tolist()[:]] if row["bids"] else []
-        )
-        match Kind(row["kind"]):
-            case Kind.SNAPSHOT | Kind.DELTA:
-                levels = [{"price": p / 1e8, "amount": s / 1e8} for p, s in rows.tolist()]
-                cut = int(row["bids"])
-                whole = bool(row["kind"] == Kind.SNAPSHOT)
-                return [{"type": "book_change", "isSnapshot": whole, "bids": levels[:cut], "asks": levels[cut:]}]
-            case Kind.TOUCH:
-                bid, ask = levels
-                return [
-                    {
-                        "type": "book_ticker",
-                        "bidPrice": bid["price"],
-                        "bidAmount": bid["amount"],
-                        "askPrice": ask["price"],
-                        "askAmount": ask["amount"],
-                    }
-                ]
-            case Kind.TRADE:
-                return [
-                    {
-                        "type": "trade",
-                        "id": str(each["id"]),
-                        "price": each["price"] / 1e8,
-                        "amount": each["size"] / 1e8,
-                        "side": "buy" if each["side"] > 0 else "sell",
-                    }
-                    for each in rows
-                ]
-            case Kind.LIQUIDATION:
-                # The peer states the order's side, we whose position it closes.
-                return [
-                    {
-                        "type": "liquidation",
-                        "price": each["price"] / 1e8,
-                        "amount": each["size"] / 1e8,
-                        "side": "sell" if each["side"] > 0 else "buy",
-                    }
-                    for each in rows
-                ]
-            case Kind.REFERENCE:
-                for each in rows:
-                    name, scale = {
-                        Reference.MARK: ("markPrice", 1e8),
-                        Reference.INDEX: ("indexPrice", 1e8),
-                        Reference.OPEN_INTEREST: ("openInterest", 1e8),
-                        Reference.FUNDING: ("fundingRate", 1e12),
-                    }[Reference(each["what"])]
-                    state[name] = each["value"] / scale
-                return []
-            case other:
-                raise AssertionError(other)
+def said(decoded: Decoded) -> list[dict[str, Any]]:
+    """Say our rows in the peer's words."""
+    row, rows = row_of(decoded), decoded.rows
+    match Kind(row["kind"]):
+        case Kind.SNAPSHOT | Kind.DELTA:
+            levels = [{"price": price / 1e8, "amount": size / 1e8} for price, size in rows.tolist()]
+            cut, whole = int(row["bids"]), bool(row["kind"] == Kind.SNAPSHOT)
+            return [{"type": "book_change", "isSnapshot": whole, "bids": levels[:cut], "asks": levels[cut:]}]
+        case Kind.TOUCH:
+            numbers = [number / 1e8 for level in rows.tolist() for number in level]
+            names = ("bidPrice", "bidAmount", "askPrice", "askAmount")
+            return [{"type": "book_ticker", **dict(zip(names, numbers, strict=True))}]
+        case kind:
+            # The peer states a liquidation order's side, we whose position it closes.
+            buy = 1 if kind == Kind.TRADE else -1
+            return [
+                {
+                    "type": kind.name.lower(),
+                    "price": each["price"] / 1e8,
+                    "amount": each["size"] / 1e8,
+                    "side": "buy" if each["side"] == buy else "sell",
+                }
+                | ({"id": str(each["id"])} if kind == Kind.TRADE else {})
+                for each in rows
+            ]
 
 
 @pytest.mark.tape
@@ -251,40 +220,41 @@ def test_our_rows_are_what_a_peer_reads(peer_normalised: Path) -> None:
         for row in [line["message"].get("arg", {}), *(line["message"].get("data") or [])]
         if "instId" in row and str(row["instId"]).count("-") < 3
     }
-    reading, states, seen = Reading(), {}, Counter[str]()  # type: ignore[var-annotated]
     decoder = OKX.decoder({symbol: of(symbol) for symbol in symbols})
+    #: What a reader of ours knows of an instrument, since the peer's reader was made.
+    states: defaultdict[tuple[str, str, str], dict[str, Any]] = defaultdict(dict)
+    seen: Counter[str] = Counter()
     for line in lines:
         content, expected = line["message"], line["expected"]
-        arg = content.get("arg", {})
-        try:
-            decoded = decoder.decode(orjson.dumps(content))
-        except BadFrame as refusal:
+        channel = content.get("arg", {}).get("channel")
+        decoded = attempt(decoder, orjson.dumps(content))
+        if isinstance(decoded, str):
             # Before version 5; `tickers`, whose touch we have from bbo-tbt; price-limit, unknown to the peer, too; and
             # `liquidations`, which the peer's own recorder made of REST answers.
-            assert refusal.reason == ("dead_protocol" if "table" in content else "unknown_channel")
-            assert "table" in content or arg["channel"] in ("tickers", "liquidations", "price-limit")
-            seen[refusal.reason] += 1
+            assert decoded == ("dead_protocol" if "table" in content else "unknown_channel")
+            assert "table" in content or channel in ("tickers", "liquidations", "price-limit")
+            seen[decoded] += 1
             continue
-        mapper = (line["exchange"], line["localTimestamp"])
-        ours = [
-            {"symbol": each.symbol, **said}
-            for each in decoded
-            for said in reading.say(each, states.setdefault((mapper, each.symbol), {}))
-        ]
+        ours = []
+        for each in decoded:
+            if row_of(each)["kind"] != Kind.REFERENCE:
+                ours += [{"symbol": each.symbol, **one} for one in said(each)]
+                continue
+            for reference in each.rows:
+                name, scale = REFERENCES[Reference(reference["what"])]
+                states[line["exchange"], line["localTimestamp"], each.symbol][name] = reference["value"] / scale
         if not expected and ours:
             # The peer reads these two from a date of its recorder's on, and tries both sides of it.
-            assert arg["channel"] in ("liquidation-orders", "bbo-tbt")
+            assert channel in ("liquidation-orders", "bbo-tbt")
             seen["by date"] += 1
             continue
-        tickers = [each for each in expected if each["type"] == "derivative_ticker"]
-        for ticker in tickers:
-            state = states.get((mapper, ticker["symbol"]), {})
-            for name in ("markPrice", "indexPrice", "openInterest", "fundingRate"):
-                assert state.get(name) == ticker[name], (name, line)
+        rest = [each for each in expected if each["type"] != "derivative_ticker"]
+        for ticker in (each for each in expected if each not in rest):
+            state = states[line["exchange"], line["localTimestamp"], ticker["symbol"]]
+            assert {name: state.get(name) for name, _ in REFERENCES.values()}.items() <= ticker.items()
             seen["derivative_ticker"] += 1
-        rest = [each for each in expected if each not in tickers]
-        for ours_, theirs in zip(ours, rest, strict=True):
-            assert ours_.items() <= theirs.items()
+        for mine, theirs in zip(ours, rest, strict=True):
+            assert mine.items() <= theirs.items()
             seen[theirs["type"]] += 1
     assert seen["dead_protocol"] > 25
     assert {name: seen[name] for name in ("trade", "book_change", "liquidation", "book_ticker", "by date")} == {
