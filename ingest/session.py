@@ -228,6 +228,8 @@ class Session:
             track.failed(epoch, failure, received)
             return
         decoded = self._read_body(symbol, Channel.DEPTH, body)
+        # A foreign recorder does not know our epochs: its bodies are of whichever waits.
+        epoch = track.sync.epoch if epoch < 0 else epoch
         track.snapshot(epoch, decoded, received, self._monotonic(received), out)
 
     def _read_body(self, symbol: str, channel: Channel, body: bytes) -> Decoded:
@@ -352,6 +354,10 @@ def open_session(lines: Sequence[tuple[int, bytes]], venue: str | None) -> Sessi
         return Session(load(line["venue"]), line["symbols"])
     if venue is None:
         raise BadConfig(f"the tape has no start line, so its venue must be named; known are {', '.join(names())}")
-    named = load(venue)
-    instruments = named.infer_instruments([raw for _, raw in lines])
-    return Session(named, [each.symbol for each in instruments], instruments, foreign=True)
+    return foreign_session(load(venue), [raw for _, raw in lines])
+
+
+def foreign_session(venue: Venue, frames: Sequence[bytes]) -> Session:
+    """Make the session of a tape without our lines: of all the symbols that its frames show, decimals as met there."""
+    instruments = venue.infer_instruments(frames)
+    return Session(venue, [each.symbol for each in instruments], instruments, foreign=True)

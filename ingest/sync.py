@@ -101,6 +101,8 @@ class BookSync(Generic[Item]):
         self._snapshot: tuple[int, Item] | None = None
         self._bridged: list[Item] = []
         self._old = 0
+        #: Ids that were names, the newest of them.
+        self._seen: deque[int] = deque(maxlen=PATIENCE)
 
     def begin(self, epoch: int | None = None) -> None:
         """Enter BUFFERING: forget everything, start the next epoch (or the one that a tape's later part is in)."""
@@ -118,9 +120,8 @@ class BookSync(Generic[Item]):
         known = self.last
         if self.state is not _SYNCED and not self._bridged_by_rest:
             return Verdict.EARLY
-        if self._linked and previous == known:
-            self._old, self.last = 0, last
-            return _APPLY
+        if self._linked:
+            return self._link(previous, last)
         if not self._numbered:
             self.last = last
             return _APPLY
@@ -129,7 +130,7 @@ class BookSync(Generic[Item]):
             if self._old > PATIENCE:
                 raise Gap(self.instrument, known + 1, first)
             return Verdict.OLD
-        if previous > known >= 0 or self._linked:
+        if previous > known >= 0:
             raise Gap(self.instrument, known, previous)
         self._old = 0
         if self.state is _SYNCED:
@@ -151,6 +152,7 @@ class BookSync(Generic[Item]):
         self.state = State.SYNCED
         self.last = last
         self._old = 0
+        self._seen.clear()
 
     def take(self) -> list[Item]:
         """Return the snapshot and the diffs that follow it, once, after BRIDGED."""
@@ -161,6 +163,17 @@ class BookSync(Generic[Item]):
     def waiting(self) -> bool:
         """Whether diffs are held and no snapshot is."""
         return bool(self._held) and self._snapshot is None
+
+    def _link(self, previous: int, last: int) -> Verdict:
+        """Judge a diff whose id is a name: it follows the last one, or was seen before, or something is missing."""
+        known = self.last
+        if previous == known:
+            self.last = last
+            self._seen.append(last)
+            return _APPLY
+        if last == known or last in self._seen:
+            return Verdict.OLD
+        raise Gap(self.instrument, known, previous)
 
     def _hold(self, previous: int, last: int, item: Item) -> Verdict:
         if self.state is State.INIT:
