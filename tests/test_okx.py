@@ -11,6 +11,7 @@ from engine.errors import BadFrame, Gap
 from engine.instrument import Instrument
 from engine.schema import Channel, Contract, Flag, Kind, Reference
 from ingest.mirror import Mirror
+from ingest.session import Session
 from ingest.venues import Decoded, load
 from ingest.venues._okx_streams import index_of, kind_of
 from tests.follower import Follower, attempt, frames_of, listings, peer_messages, row_of, wide
@@ -260,3 +261,27 @@ def test_our_rows_are_what_a_peer_reads(peer_normalised: Path) -> None:
         "by date": 2,
     }
     assert seen["derivative_ticker"] == 7
+
+
+@pytest.mark.tape
+@pytest.mark.parametrize("lost", [None, 100])
+def test_a_session_proves_the_books_and_asks_the_socket_for_one_that_broke(
+    lost: int | None, captures: Path, recorded: list[Instrument]
+) -> None:
+    session = Session(OKX, RECORDED, recorded)
+    met: Counter[str] = Counter()
+    asked = []
+    books = 0
+    for at, frame in frames_of(captures / "OKX.ws.1.0.gz"):
+        books += b'"action":"' in frame
+        if b'"channel":"tickers"' in frame or (books == lost and b'"action":"' in frame):
+            continue
+        for batch in session.receive(at, frame):
+            met.update(Kind(kind).name for kind in batch.messages["kind"].tolist())
+            met["agreed"] += int(((batch.messages["flags"] & Flag.CHECKSUM_OK) > 0).sum())
+        asked += [(request.what, request.symbol) for request in session.take_requests()]
+    if lost is None:
+        assert (met["agreed"], met["GAP"], asked) == (290, 0, [])
+    else:
+        assert (met["GAP"], len(asked)) == (1, 1)
+        assert sorted(session.synced.values()) == [False, True, True]
