@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.errors import BadConfig, BadFrame, Gap
 from engine.schema import LEVEL, Channel, Contract, Coverage, Flag, Kind, PriceKind, Reference
+from ingest.captures import read_capture, venues_of
 from ingest.venues import Decoded, Venue, load
 from tests.follower import Follower, attempt, frames_of, row_of, wide
 
@@ -96,13 +97,22 @@ def test_inferred_instruments_are_as_wide_as_the_tape(captures: Path) -> None:
     assert (dash.symbol, dash.asset, dash.quote, dash.contract) == ("DASHUSDT", "DASH", "USDT", Contract.LINEAR)
     assert (dash.price_decimals, dash.size_decimals, dash.tick, dash.lot) == (2, 2, 1, 1)
     assert (uni.price_decimals, uni.size_decimals) == (3, 0)
-    with pytest.raises(BadConfig, match="'mc'"):
+    with pytest.raises(BadConfig, match=r"bitget_spot \(spot, sp\) .* are of mc"):
         SPOT.infer_instruments(frames)
     with pytest.raises(BadConfig, match="no book"):
         FUTURES.infer_instruments([b"pong", b'{"event":"subscribe"}'])
 
 
-def test_a_lost_update_is_found_by_the_checksum() -> None:
+@pytest.mark.tape
+def test_a_captures_connections_are_told_apart_by_their_books(captures: Path) -> None:
+    found = venues_of(list(read_capture([captures / f"BITGET.ws.{i}.0.gz" for i in (1, 2)])))
+    assert {name: venue.name for name, venue in found.items()} == {
+        "BITGET.ws.1.0": "bitget_spot",
+        "BITGET.ws.2.0": "bitget",
+    }
+
+
+def test_a_wrong_book_is_found_by_its_checksum() -> None:
     follower, decoder = Follower(FUTURES, KNOWN.values()), FUTURES.decoder(KNOWN)
     (wrong,) = decoder.decode(FRAMES[-1])
     with pytest.raises(Gap):

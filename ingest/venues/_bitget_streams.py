@@ -107,6 +107,7 @@ def parse_instruments(venue: str, kind_of: Kinds, body: bytes, symbols: Sequence
 def infer_instruments(venue: str, kind_of: Kinds, kinds: Sequence[str], frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the books show, of versions 1 to 3."""
     levels: dict[str, list[tuple[str, str]]] = {}
+    others: set[str] = set()
     for frame in frames:
         try:
             content = orjson.loads(frame)
@@ -116,13 +117,15 @@ def infer_instruments(venue: str, kind_of: Kinds, kinds: Sequence[str], frames: 
         if not isinstance(arg, dict) or "books" not in (arg.get("topic"), arg.get("channel")) or "data" not in content:
             continue
         if str(arg.get("instType")).lower() not in kinds:
-            raise BadConfig(f"the tape's books are of {arg.get('instType')!r}, those of {venue} of {', '.join(kinds)}")
+            others.add(str(arg.get("instType")))
+            continue
         keys = ("b", "a") if "topic" in arg else ("bids", "asks")
         met = levels.setdefault(str(arg.get("symbol", arg.get("instId"))), [])
         for row in content["data"]:
             met += [(entry[0], entry[1]) for key in keys for entry in row[key]]
     if not levels:
-        raise BadConfig(f"no book of {venue} among the tape's first {len(frames)} lines")
+        beside = f", whose books are of {', '.join(sorted(others))}" if others else ""
+        raise BadConfig(f"no book of {venue} ({', '.join(kinds)}) among the tape's first {len(frames)} lines{beside}")
     contract = Contract.SPOT if kind_of is spot_kind else Contract.LINEAR
     return [infer(venue, symbol, *_pair(symbol), contract, pairs) for symbol, pairs in levels.items()]
 
