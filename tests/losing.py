@@ -109,7 +109,7 @@ class _Path:
         self.connect()
         held: tuple[int, bytes, str] | None = None
         past: list[tuple[bytes, str, int]] = []
-        depth = {i: d for i, d in self.score.books}
+        depth = dict(self.score.books)
         # Nobody can miss a frame that nothing follows.
         newest = {d.symbol: i for i, d in self.score.books}
         end = max(newest.values())
@@ -138,7 +138,7 @@ class _Path:
             if happens and past and draws[3] < self.losses.replay:
                 self.outcome.counts["replay"] += 1
                 self.arrive(frame.at, *self.random.choice(past))
-            if held is not None:
+            if held is not None and (self.venue.numbered or held[2] == symbol):
                 self.arrive(frame.at, held[1], held[2], held[0])
                 held = None
             if symbol and depth[frame.index].message["kind"][0] == Kind.DELTA:

@@ -21,6 +21,8 @@ CAPTURES = {
     "deribit": (["DERIBIT.ws.1.0.gz"], 0),
     "kraken_spot": (["KRAKEN.ws.50.0.gz"], 10),
     "okx": (["OKX.ws.1.0.gz"], 25),
+    "bitget": (["BITGET.ws.2.0.gz", "BITGET.ws.1.0.gz"], 25),
+    "bitget_spot": (["BITGET.ws.1.0.gz", "BITGET.ws.2.0.gz"], 25),
 }
 SEEDS = 3
 ENOUGH = 8
