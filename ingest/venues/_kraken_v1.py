@@ -1,4 +1,4 @@
-"""Kraken's first websocket protocol, parsed frames in, rows out: frozen, and on all tapes older than v2 (2023-10).
+"""Kraken's first websocket protocol, parsed frames in, rows out: frozen, and on all tapes older than v2 (2023).
 
     [channel, {"as": [[price, size, time], ...], "bs": [...]}, "book-1000", "XBT/USD"]           a snapshot
     [channel, {"a": [[price, size, time, "r"?], ...], "c": "974942666"}, "book-1000", "XBT/USD"]  asks changed
@@ -8,7 +8,7 @@
     [channel, {"a": [price, whole lots, size], "b": [...], ...}, "ticker", "XBT/USD"]
 
 Texts have more places than the listing says (`0.000022900` of a pair of 8), and the checksum is over those, so that
-instruments are to be inferred from the tape. Trades have no id. `c` came in 2020 only: before, nothing proves a book.
+instruments are to be inferred from the tape. Trades have no id. Frames of 2019 have no `c`: nothing proves their books.
 """
 
 from collections.abc import Callable
