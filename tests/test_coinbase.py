@@ -168,6 +168,8 @@ class TestMessages:
         assert (spot.asset, spot.quote, spot.price_decimals, spot.size_decimals) == ("BTC", "USD", 2, 8)
         with pytest.raises(BadConfig, match="no symbol 'BTC-USDX' among its 2"):
             ADVANCED.parse_instruments(body, ["BTC-USDX"])
+        with pytest.raises(BadConfig, match=r"'BTC-USDC' has no streams .* book of 'BTC-USD'"):
+            ADVANCED.parse_instruments(body, ["BTC-USDC"])
         body = (folder / "http_products_future.json").read_bytes()
         (future,) = ADVANCED.parse_instruments(body, ["BIP-20DEC30-CDE"])
         assert (future.asset, future.contract, future.contract_size) == ("BTC", Contract.LINEAR, 1_000_000)

@@ -144,6 +144,14 @@ class TestLostTrades:
             reader.decode(beat(8))
         assert reader.decode(beat(8)) == []
 
+    def test_a_heartbeat_that_never_knows_a_trade_says_nothing(self) -> None:
+        reader = exchange()
+        reader.decode(match(7))
+        assert reader.decode(beat(0)) == reader.decode(beat(0)) == []
+        reader.decode(match(9))
+        with pytest.raises(Gap, match="expected 8, met 9"):
+            reader.decode(beat(0))
+
     def test_without_trades_nothing_is_compared(self) -> None:
         reader = exchange()
         assert reader.decode(beat(8)) == reader.decode(beat(9)) == reader.decode(beat(12)) == []

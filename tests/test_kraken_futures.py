@@ -199,6 +199,15 @@ class TestDecoder:
         other = decoder().decode(orjson.dumps(content))
         assert [each.channel for each in other] == [Channel.TOUCH, Channel.MARK]
 
+    def test_a_rate_of_zero_is_not_printed_nor_an_empty_side(self) -> None:
+        content = {
+            "feed": "ticker", "product_id": "PI_XBTUSD", "time": 1676393235406, "ask": 2, "ask_size": 1, "index": 1,
+            "markPrice": 1, "openInterest": 3, "suspended": False, "next_funding_rate_time": 1676394000000.0,
+        }  # fmt: skip
+        touch, marks = decoder().decode(orjson.dumps(content))
+        assert touch.rows.tolist() == [(0, 0), (20, 1)]
+        assert marks.rows[-1][["what", "value", "next"]].tolist() == (Reference.FUNDING, 0, 1_676_394_000_000_000_000)
+
     @pytest.mark.parametrize(
         ("frame", "reason"),
         [

@@ -352,6 +352,7 @@ class TestDecoder:
             (b'[1,[["1.5","2","3.0",[],"l",""]],"trade","XBT/USD"]', "bad_side"),
             (b'[1,["0","1","2","3","4"],"spread","XBT/USD"]', "zero"),
             (b'[1,{"a":1},"ticker","XBT/USD"]', "structure"),
+            (b'[1,["1","2","16330537540.9","3","4"],"spread","XBT/USD"]', "bad_time"),
             (b'[1,[],"ohlc-5","XBT/USD"]', "unknown_channel"),
         ],
     )

@@ -40,6 +40,8 @@ STRUCK: Final = ("fill", "liquidation")
 LIQUIDATED: Final = "liquidation"
 #: Trades that never met the book: agreed bilaterally, or a position passed on as no order could close it.
 BESIDE: Final = ("block", "assignment", "termination")
+#: What every perpetual has and nothing else.
+FUNDED: Final = "next_funding_rate_time"
 ANSWERS: Final = ("info", "subscribed", "unsubscribed", "pong", "challenge")
 FAILURES: Final = ("error", "alert", "subscribed_failed", "unsubscribed_failed")
 
@@ -129,9 +131,7 @@ class KrakenFuturesDecoder(Reader):
     def _ticker(self, content: dict[str, Any]) -> list[Decoded]:
         instrument = self._instrument(content.get("product_id"))
         at = moment(content, "time")
-        bid, ask = (
-            best(instrument, decimal(content.get(key)), decimal(content.get(f"{key}_size"))) for key in ("bid", "ask")
-        )
+        bid, ask = (_best(instrument, content, key) for key in ("bid", "ask"))
         suspended = member(content, "suspended", bool)
         decoded = [references(instrument, Channel.MARK, _references(instrument, content), exchanged=at)]
         if bid[1] or ask[1]:
@@ -151,12 +151,21 @@ def _references(instrument: Instrument, content: dict[str, Any]) -> list[tuple[R
         (Reference.INDEX, rounded(decimal(content.get("index")), instrument.price_decimals), 0),
         (Reference.OPEN_INTEREST, rounded(decimal(content.get("openInterest")), instrument.size_decimals), 0),
     ]
-    if "relative_funding_rate" in content:
-        rate = decimal(content["relative_funding_rate"])
+    if FUNDED in content:
+        # A rate of zero is not printed. The time is documented as a number with a point.
+        rate = decimal(content.get("relative_funding_rate", 0))
         negative = type(rate) is str and rate.startswith("-")
         size = rounded(rate[1:] if negative else rate, FUNDING_DECIMALS)
-        values.append((Reference.FUNDING, -size if negative else size, moment(content, "next_funding_rate_time")))
+        at = moment({FUNDED: rounded(decimal(content[FUNDED]), 0)}, FUNDED)
+        values.append((Reference.FUNDING, -size if negative else size, at))
     return values
+
+
+def _best(instrument: Instrument, content: dict[str, Any], key: str) -> Level:
+    """Return a side's best level; a side without orders may be there or not."""
+    if key not in content and f"{key}_size" not in content:
+        return 0, 0
+    return best(instrument, decimal(content.get(key)), decimal(content.get(f"{key}_size")))
 
 
 def _book(instrument: Instrument, kind: Kind, bids: list[Level], asks: list[Level], content: dict[str, Any]) -> Decoded:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import Kind
-from ingest.decimals import rounded
+from ingest.decimals import MICROSECONDS_END, rounded
 from ingest.venues import Decoded
 from ingest.venues._fields import member
 from ingest.venues._kraken import best, pair, side
@@ -145,7 +145,10 @@ def _fields(value: Any, least: int) -> list[Any]:
 
 def _time(text: Any) -> int:
     """Return seconds with six places, in ns."""
-    return rounded(text, 6) * 1000
+    microseconds = rounded(text, 6)
+    if microseconds >= MICROSECONDS_END:
+        raise BadFrame("bad_time", f"{text!r} is beyond the year 2261")
+    return microseconds * 1000
 
 
 def _checksum(text: Any) -> int | None:

@@ -6,7 +6,8 @@ Books, by the channel `level2` (frames say `l2_data`):
   3. Each `update` has absolute sizes, 0 deletes; sides are `bid` and `offer`.
   4. `sequence_num` counts the frames of the connection, of all channels and products, from 0. A hole says that
      something was lost and not of which product: only another connection makes the books whole again.
-Books have no ids of their own. Bids must stay below asks.
+Books have no ids of their own. Bids must stay below asks. A product in USDC is mostly an `alias` of the one in USD, and
+frames name that one; so an alias cannot be asked for.
 
 `side` of a trade is the maker's: of a recording's trades (2026-08) those that say SELL are at the best ask, those that
 say BUY at the best bid. Trades come newest first; the `snapshot` of them is history. The ticker (with each trade) has
@@ -83,6 +84,8 @@ def parse_instruments(body: bytes, symbols: Sequence[str]) -> list[Instrument]:
 
 
 def _instrument(symbol: str, entry: dict[str, Any]) -> Instrument:
+    if alias := entry.get("alias"):
+        raise BadConfig(f"{symbol!r} has no streams of its own at {NAME}, it is the book of {alias!r}: ask for that")
     contract = KINDS.get(str(entry.get("product_type")))
     if contract is None:
         raise BadConfig(f"{symbol!r} is of type {entry.get('product_type')!r}, allowed are {', '.join(KINDS)}")

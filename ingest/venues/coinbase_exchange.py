@@ -6,6 +6,7 @@ Books, by the channel `level2_batch` (`level2` in batches of 50 ms, without a to
   3. So a loss is told from two other things. Bids must stay below asks. And trades, whose ids grow by one, must all
      come: `heartbeat` states the last trade's id each second, and one second later it must be here. Where one is
      missing, messages were lost, perhaps of the book, too: it is subscribed again.
+`last_trade_id` was always 0 in 2019 and 2020, which says nothing: then a hole in the ids is all there is.
 A heartbeat's `sequence` counts the orders' own feed, which is not subscribed; nothing here can be compared with it.
 
 `side` of a match is the maker's. `last_match`, the first after subscribing, is history. The ticker (with each trade)

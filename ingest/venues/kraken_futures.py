@@ -11,7 +11,7 @@ order and are only counted. `trade_snapshot` is history. A trade's id is its `se
 `uid` is a UUID that names the same.
 
 `ticker` (once a second at most) has best prices, mark, index, open interest in contracts, and `relative_funding_rate`:
-of one hour, relative to the index; `funding_rate` is the same in units of the quote per contract and not used.
+of one hour, relative to the index, not printed where it is zero; `funding_rate` is the same in money per contract.
 `ticker_lite` has prices without sizes and is not read.
 """
 
