@@ -156,6 +156,16 @@ class TestLostTrades:
         reader = exchange()
         assert reader.decode(beat(8)) == reader.decode(beat(9)) == reader.decode(beat(12)) == []
 
+    def test_products_are_apart(self) -> None:
+        symbols = ("BTC-USD", "ETH-USD")
+        reader = CoinbaseExchangeDecoder({symbol: instrument(symbol) for symbol in symbols})
+        reader.decode(match(7))
+        reader.decode(match(9).replace(b"BTC", b"ETH"))
+        reader.decode(match(9))
+        assert reader.decode(beat(9).replace(b"BTC", b"ETH")) == []
+        with pytest.raises(Gap, match="BTC-USD: expected 8, met 9"):
+            reader.decode(beat(9))
+
     def test_connections_are_apart_and_forgotten(self) -> None:
         reader = exchange()
         reader.decode(match(7), connection=1)

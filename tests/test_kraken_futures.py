@@ -178,6 +178,12 @@ class TestDecoder:
         assert (row["price"], row["average"], row["size"], row["side"]) == (349_695, 349_695, 15000, liquidated)
         assert (row["price_kind"], row["coverage"]) == (PriceKind.TRADE, Coverage.ALL)
 
+    def test_a_million_million_contracts(self) -> None:
+        frame = b'{"feed":"book","product_id":"PI_XBTUSD","side":"buy","seq":3,"price":1e-1,"qty":1000000000000.0,'
+        (decoded,) = decoder().decode(frame + b'"timestamp":1612269953629}')
+        assert decoded.rows.tolist() == [(1, 10**12)]
+        assert decoded.message[["first", "last", "previous", "bids"]].tolist() == [(3, 3, -1, 1)]
+
     def test_trades_beside_the_book_are_counted(self) -> None:
         reader = decoder()
         assert reader.decode(trade(type="block")) == reader.decode(trade(type="termination")) == []

@@ -9,6 +9,7 @@
 
 Texts have more places than the listing says (`0.000022900` of a pair of 8), and the checksum is over those, so that
 instruments are to be inferred from the tape. Trades have no id. Frames of 2019 have no `c`: nothing proves their books.
+Books are truncated to the depth that was subscribed; a tape of another depth than `VENUE.rule` has needs its own rule.
 """
 
 from collections.abc import Callable
