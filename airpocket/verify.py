@@ -3,18 +3,25 @@
 Each recording is played through the session that the feed itself uses, and its books are rebuilt. Where the exchange
 states its own best bid and ask with an update id, the book after a diff that ends with id u must show what the newest
 of those statements with an id <= u says, price and size; statements may come before or after the diff.
+
+Flat files (`ingest.flatfiles`) are told by their header, and checked cell by cell.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 from airpocket.audit import Events, InstrumentAudit
-from airpocket.report import Report, TapeReport
+from airpocket.report import Report, TableReport, TapeReport
 from engine.errors import BadFrame, BadRecord
+from engine.schema import Kind
+from ingest import flatfiles
 from ingest.control import says_farewell
+from ingest.findings import Findings
+from ingest.flatfiles import is_flatfile
 from ingest.session import Session, open_session
 from ingest.tape import Tape, expand, read, recording_of
 
@@ -25,7 +32,11 @@ HEAD: Final = 20_000
 def verify(paths: Iterable[Path | str], venue: str | None = None) -> Report:
     """Check tapes whole; `venue` names that of foreign ones. Raises BadConfig for what cannot be read at all."""
     groups: dict[Path | None, list[Path]] = {}
+    tables: list[TableReport] = []
     for path in expand(paths):
+        if recording_of(path) is None and is_flatfile(path):
+            tables.append(_check_table(path))
+            continue
         groups.setdefault(recording_of(path), []).append(path)
     foreign = groups.pop(None, [])
     audit = Audit()
@@ -33,7 +44,29 @@ def verify(paths: Iterable[Path | str], venue: str | None = None) -> Report:
         audit.play(groups[recording], venue)
     if foreign:
         audit.play(foreign, venue)
-    return audit.report()
+    return replace(audit.report(), tables=tables)
+
+
+def _check_table(path: Path) -> TableReport:
+    """Check a flat file whole."""
+    findings = Findings()
+    messages: Counter[str] = Counter()
+    instrument = corrupt = ""
+    try:
+        for batch in flatfiles.read([path], findings):
+            instrument = batch.instrument
+            messages.update(Kind(kind).name for kind in batch.messages["kind"].tolist())
+    except BadRecord as error:
+        corrupt = str(error)
+    return TableReport(
+        path=str(path),
+        size=path.stat().st_size,
+        instrument=instrument,
+        messages=dict(sorted(messages.items())),
+        findings=findings.listed,
+        more_findings=findings.more,
+        corrupt=corrupt,
+    )
 
 
 class Audit:

@@ -70,6 +70,8 @@ class Rules:
         self._newest: dict[tuple[str, str], int] = {}
         #: Newest diff: what it follows, its id, its first row and number of rows.
         self._chain: tuple[int, int, int, int] | None = None
+        #: What the next row's count may be.
+        self._next_counts: tuple[int, ...] = ()
         #: Ids that the next trade may have, and prices of the last good trade and the last trade.
         self._next_trades: tuple[int, ...] = ()
         self._prices = (0, 0)
@@ -100,6 +102,8 @@ class Rules:
             good, since = self._check_chain(rows, values, good)
         elif kind == TRADE:
             good = self._check_trade(rows[0], bad[0], good)
+        if "ServiceId" in self._columns:
+            self._check_count(rows, bad)
         if not good:
             return None
         place = "TimestampOfReceiveUS" if "TimestampOfReceiveUS" in self._columns else _RECEIVED
@@ -139,13 +143,16 @@ class Rules:
         # A receive time of another day is told, and says nothing of the others.
         if not self._cells[kind][_RECEIVED][0](values[_RECEIVED]):
             times.pop(_RECEIVED, None)
+        doubtful: set[str] = set()
         for later, earlier, ahead, late in _PAIRS[kind]:
             if later in times and earlier in times and not -ahead <= times[later] - times[earlier] <= late:
                 delay = (times[later] - times[earlier]) / 1e6
                 met = f"{values[later]}, {values[earlier]}: {delay:.3f} ms between them"
                 self._say(rows, (later, earlier), met, f"{-ahead / 1e6:.0f} to {late / 1e6:.0f} ms")
-                times.pop(later)
+                doubtful |= {later, earlier}
         for name, at in times.items():
+            if name in doubtful:
+                continue
             if at < self._newest.get((kind, name), 0):
                 allowed = f"{self._newest[kind, name] // 10**3} us or later, as the message before"
                 self._say(rows, (name,), values[name], allowed)
@@ -163,8 +170,6 @@ class Rules:
                 self._say(
                     [row], ("IsLast",), cells["IsLast"], f"{last}, as the message ends with row {rows[-1].number}"
                 )
-            if "ServiceId" not in wrong and int(cells["ServiceId"]) != row.number - 1:
-                self._say([row], ("ServiceId",), cells["ServiceId"], f"{row.number - 1}, as rows are counted")
             place, received = stamp(cells["TimestampOfReceiveUS"]), stamp(cells[_RECEIVED])
             if place is None or received is None or _RECEIVED in wrong:
                 continue
@@ -172,6 +177,20 @@ class Rules:
             if place < received or (kind != SNAPSHOT and place != received):
                 allowed = f"{received // 1000}, the receive time in us{' or later' if kind == SNAPSHOT else ''}"
                 self._say([row], ("TimestampOfReceiveUS",), cells["TimestampOfReceiveUS"], allowed)
+
+    def _check_count(self, rows: list[Row], bad: list[set[str]]) -> None:
+        """Check that merged files count their rows. What is missing is no fault of the rows that are there."""
+        for row, wrong in zip(rows, bad, strict=True):
+            expected = self._next_counts[-1] if self._next_counts else -1
+            if "ServiceId" in wrong:
+                self._next_counts = (expected + 1,) if self._next_counts else ()
+                continue
+            count = int(row.cells["ServiceId"])
+            if not self._next_counts or count in self._next_counts:
+                self._next_counts = (count + 1,)
+            else:
+                self._say([row], ("ServiceId",), str(count), f"{expected}, one more than the row before")
+                self._next_counts = (count + 1, expected + 1)
 
     def _check_levels(self, kind: str, rows: list[Row], bad: list[set[str]]) -> None:
         """Look for levels that come twice, and of whole books for those that are not best first."""
