@@ -99,13 +99,13 @@ class TapeReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableReport:
-    """One flat file."""
+    """One flat file, or one folder of tables."""
 
     path: str
     #: Bytes on the disk.
     size: int
-    #: `venue:SYMBOL`, or empty where the file could not be read so far.
-    instrument: str
+    #: `venue:SYMBOL` of those that passed.
+    instruments: list[str]
     #: Kind of message -> how many passed.
     messages: dict[str, int]
     #: Cells that break a rule; and how many findings are not listed.
@@ -182,7 +182,8 @@ def lines(report: Report, width: int = 120, events: int = 20) -> str:
         )
     for table in report.tables:
         told = ", ".join(f"{count:,} {kind.lower()}" for kind, count in table.messages.items())
-        told = f"{table.instrument or 'no instrument'}, messages that pass: {told or 'none'}"
+        whose = ", ".join(table.instruments[:5]) + (", ..." if len(table.instruments) > 5 else "")
+        told = f"{whose or 'no instrument'}, messages that pass: {told or 'none'}"
         console.print(Text(f"{table.path}, {table.size / 1e6:,.1f} MB: {told}"))
     for problem in report.problems:
         console.print(Text(f"! {problem}"))

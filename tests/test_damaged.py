@@ -213,7 +213,7 @@ def test_the_report_names_the_cells_and_its_status_is_that_of_bad_data(damaged: 
     report = verify([twin(damaged, NAMES[4])])
     assert report.status == 5
     (table,) = orjson.loads(report.json())["tables"]
-    assert (table["instrument"], table["messages"]) == ("binance_spot:TRXUSDT", {"TRADE": 9998})
+    assert (table["instruments"], table["messages"]) == (["binance_spot:TRXUSDT"], {"TRADE": 9998})
     assert [(found["row"], found["columns"]) for found in table["findings"]] == [
         (3, ["TradeId"]),
         (10_000, ["TimestampOfReceive", "EventTime"]),
