@@ -18,7 +18,9 @@ pytestmark = pytest.mark.tape
 CAPTURES = {
     "bybit_linear": (["BYBIT.jsonl.zst"], 0),
     "bybit_spot": (["BYBIT.jsonl.zst"], 0),
+    "coinbase_advanced": (["COINBASE.jsonl.zst"], 0),
     "deribit": (["DERIBIT.ws.1.0.gz"], 0),
+    "kraken_futures": (["KRAKEN_FUTURES.ws.1.0.gz"], 0),
     "kraken_spot": (["KRAKEN.ws.50.0.gz"], 10),
     "okx": (["OKX.ws.1.0.gz"], 25),
     "bitget": (["BITGET.ws.2.0.gz", "BITGET.ws.1.0.gz"], 25),
@@ -61,7 +63,8 @@ def test_one_in_a_hundred_harms_nobody_and_the_books_come_right(name: str, kind:
     # Short captures lose more, or nothing would happen in them.
     share = max(0.01, ENOUGH / len(played.lines))
     happened = gaps = 0
-    for seed in range(SEEDS):
+    # Books of megabytes, which each loss brings anew, are tried once.
+    for seed in range(1 if name == "coinbase_advanced" else SEEDS):
         outcome = lose(*played, Losses(seed=seed, **{kind: share}), seen=seen)
         assert outcome.harm == []
         assert outcome.wrong == set()
