@@ -11,6 +11,10 @@ rows the order of their messages, whose `count` and `bids` say which are whose.
 receive time so far where that leaves room, so that lakes of different hours lie one after another. A file's name holds
 the sequence of its slice's first message, which no other slice of the lake has.
 
+Three numbers are stored by what they are more than a neighbour (`LESS`), which is mostly nothing and takes no room:
+sequence = received + sequence_less_received, and of messages published = exchanged + published_less_exchanged, first =
+last + first_less_last; int64 that wraps, so that every number comes back.
+
 Integers are wire decimals, as in `engine.schema`; the key-value metadata of every file says the schema's version, whose
 rows these are, how many decimals they have, and how many messages of the instrument its conversion wrote before.
 """
@@ -38,9 +42,9 @@ from engine.schema import (
 )
 
 #: Version of the layout and of the columns below; a reader refuses any other.
-VERSION: Final = 1
-#: Rows of a row group, about: of the rows of messages, and of messages, which are wider.
-GROUP: Final = 131_072
+VERSION: Final = 2
+#: Rows of a row group, about: of the rows of messages, and of messages, which are wider. Such columns fit a core's cache.
+GROUP: Final = 65_536
 MESSAGE_GROUP: Final = 32_768
 HOUR: Final = 3_600_000_000_000
 DAY: Final = 24 * HOUR
@@ -48,10 +52,13 @@ DAY: Final = 24 * HOUR
 FILE: Final = re.compile(r"(\d{2})-(\d{19})\.parquet")
 PART: Final = ".tmp"
 
-#: Columns whose neighbours differ by little; the others repeat themselves.
-RISING: Final = frozenset(
-    {"sequence", "received", "monotonic", "exchanged", "published", "first", "last", "previous", "id"}
-)
+#: Numbers that are stored as their difference from another one of the same row.
+LESS: Final[Mapping[str, str]] = {"sequence": "received", "published": "exchanged", "first": "last"}
+
+
+def stored(name: str) -> str:
+    """Name the column that holds a field, or its difference."""
+    return f"{name}_less_{LESS[name]}" if name in LESS else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +83,12 @@ def _channel(
 ) -> Channel:
     """Make a channel of a family: its stamps, what else is said of the message, its own fields."""
     fields = tuple(field for field in family.names or () if not field.startswith("reserved"))
-    own = {field: "binary" if family[field].kind == "S" else family[field].name for field in fields}
+    own = {stored(field): "binary" if family[field].kind == "S" else family[field].name for field in fields}
     return Channel(
         name=name,
         family=family,
         part=part,
-        columns={"sequence": "int64", "received": "int64", **(beside or {}), **own},
+        columns={stored("sequence"): "int64", "received": "int64", **(beside or {}), **own},
         fields=fields,
         kinds=tuple(int(kind) for kind in FAMILY if FAMILY[kind] is family),
         group=group,
@@ -119,6 +126,8 @@ META_ASSET: Final = "asset"
 #: Which conversion wrote the file, by its first sequence, and how many messages of the instrument it wrote before.
 META_RUN: Final = "run"
 META_BEFORE: Final = "before"
+#: Sequence of the slice's last message; its file's name says the first.
+META_LAST: Final = "last"
 #: Decimals of prices and of sizes. Absent before the first INSTRUMENT row.
 META_PRICE: Final = "price_decimals"
 META_SIZE: Final = "size_decimals"
