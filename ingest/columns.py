@@ -123,8 +123,9 @@ class Table:
             columns = {n: _plain(table, stored(n), kinds[stored(n)], family[n] if n in fields else None) for n in names}
             for name in LESS.keys() & columns.keys():
                 columns[name] = columns[name] + columns[LESS[name]]
-            full = sum(family[name].itemsize for name in fields) == family.itemsize
-            rows = np.empty(len(table), family) if full else np.zeros(len(table), family)
+            rows = _empty(len(table), family)
+            if sum(family[name].itemsize for name in fields) < family.itemsize:
+                rows.view(np.uint8)[:] = 0
             into = [(rows[name], columns[name]) for name in fields]
             for begin in range(0, len(rows), BLOCK):
                 for field, column in into:
@@ -160,6 +161,11 @@ class Table:
             raise BadRecord(
                 f"{self.path}: {what} is corrupt, torn or no Parquet: {' '.join(str(error).split())[:300]}"
             ) from error
+
+
+def _empty(count: int, family: "np.dtype[Any]") -> Rows:
+    """Allocate rows from Arrow's pool, which keeps its pages; numpy gives a megabyte back, and each page faults anew."""
+    return np.frombuffer(pa.allocate_buffer(count * family.itemsize), family)
 
 
 def _plain(table: Any, name: str, kind: str, field: "np.dtype[Any] | None" = None) -> Any:
