@@ -115,8 +115,9 @@ ROWS: Final = (
     _channel("instrument", INSTRUMENT, "instruments"),
 )
 CHANNELS: Final = (MESSAGES, *ROWS)
-#: Kind -> index in ROWS of the channel that its rows are in; -1: it has none.
-_WHOSE: Final = np.array([next((n for n, c in enumerate(ROWS) if kind in c.kinds), -1) for kind in range(256)], np.int8)
+#: Kind -> index in ROWS of the channel that its rows are in; NOWHERE: it has none.
+NOWHERE: Final = 255
+_WHOSE: Final = bytes(next((n for n, c in enumerate(ROWS) if kind in c.kinds), NOWHERE) for kind in range(256))
 
 #: Keys of a file's metadata.
 META_VERSION: Final = "airpocket.lake"
@@ -153,15 +154,24 @@ def sequences(received: NDArray[np.int64], last: int) -> NDArray[np.int64]:
 
 def offsets_of(messages: Rows) -> dict[str, Any]:
     """Say per part where each message's rows begin, and at the end where they end; only of parts that have rows."""
-    whose, counts, found = _WHOSE[messages["kind"]], messages["count"].astype(np.int64), {}
+    return offsets(messages["kind"], messages["count"])
+
+
+def offsets(kinds: NDArray[np.uint8], counts: NDArray[np.uint32]) -> dict[str, Any]:
+    """Say the same of columns."""
+    whose, found = _whose(kinds), {}
     for index, channel in enumerate(ROWS):
         own = whose == index
         if own.any():
-            at = np.zeros(len(messages) + 1, np.int64)
-            np.cumsum(counts * own, out=at[1:])
+            at = np.zeros(len(kinds) + 1, np.int64)
+            np.cumsum(counts * own, dtype=np.int64, out=at[1:])
             if at[-1]:
                 found[channel.part] = at
     return found
+
+
+def _whose(kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.frombuffer(kinds.tobytes().translate(_WHOSE), np.uint8)
 
 
 def cut(batch: Batch, offsets: Mapping[str, Any], begin: int, end: int) -> Batch:
@@ -181,12 +191,16 @@ def fault_of(batch: Batch, offsets: Mapping[str, Any]) -> str | None:
         for field in channel.family.names or ():
             if field.startswith("reserved") and rows[field].any():
                 return f"{channel.part} have a {field} that is not zero"
-    kinds, counts = messages["kind"], messages["count"]
+    return fault_in(messages["kind"], messages["count"], messages["bids"])
+
+
+def fault_in(kinds: NDArray[np.uint8], counts: NDArray[np.uint32], bids: NDArray[np.uint32]) -> str | None:
+    """Say what no message may be; None where none is."""
     if len(kinds) and not 1 <= kinds.min() <= kinds.max() <= max(Kind):
         return f"kinds are {kinds.min()} to {kinds.max()}, allowed are 1 to {max(Kind)}"
-    whose = _WHOSE[kinds]
-    if (messages["bids"] > counts * (whose == 0)).any():
+    whose = _whose(kinds)
+    if (bids > counts * (whose == 0)).any():
         return "a message has more bids than levels"
-    if (counts * (whose < 0)).any():
+    if (counts * (whose == NOWHERE)).any():
         return "a message of a kind without rows promises some"
     return None

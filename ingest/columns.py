@@ -4,7 +4,7 @@ While a row group is given out, a thread reads the next one: decompression needs
 in what order, does not depend on it, and an error is raised where its row group is asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,8 +21,8 @@ from engine.schema import VERSION, Rows
 Made = TypeVar("Made")
 #: Rows that columns are laid into at once, so that they stay in a core's cache until all columns are there.
 BLOCK: Final = 8_192
-#: What is read of a row group: rows, and the sequence of messages.
-Read = tuple[Rows, Any]
+#: What is read of a row group: rows, and the columns that they were laid from, `sequence` among those of messages.
+Read = tuple[Rows, Mapping[str, Any]]
 
 
 class Table:
@@ -54,18 +54,22 @@ class Table:
 
         return self._guard(spanned, f"row group {group}")
 
-    def counts(self, group: int) -> Rows:
+    def counts(self, group: int) -> Mapping[str, Any]:
         """Read of a row group of messages only what says which rows are whose."""
         self._wait()
-        return self._read(group, ("kind", "count"))[0]
+        return self._read(group, ("kind", "count"))[1]
 
     def read(self, group: int) -> Read:
-        """Read a row group: rows, and of messages their sequence."""
+        """Read a row group, and have the next one read."""
         came = self._wait()
         found = came[1].result() if came is not None and came[0] == group else self._read(group, self._channel.fields)
-        if group + 1 < self.groups:
-            self._coming = group + 1, self._readers.submit(self._read, group + 1, self._channel.fields)
+        self.ask(group + 1)
         return found
+
+    def ask(self, group: int) -> None:
+        """Have a row group read meanwhile, if there is one."""
+        if group < self.groups:
+            self._coming = group, self._readers.submit(self._read, group, self._channel.fields)
 
     def ready(self) -> int:
         """Say how many of the next rows lie in one row group."""
@@ -112,7 +116,7 @@ class Table:
         return came
 
     def _read(self, group: int, fields: Sequence[str]) -> Read:
-        """Read fields of a row group into the family's rows; with all fields of messages their sequence."""
+        """Read fields of a row group into the family's rows."""
         if group >= self.groups:
             raise BadRecord(f"{self.path} has {self.groups} row groups, and more rows than they hold")
         kinds, family = self._channel.columns, self._channel.family
@@ -130,7 +134,7 @@ class Table:
             for begin in range(0, len(rows), BLOCK):
                 for field, column in into:
                     field[begin : begin + BLOCK] = column[begin : begin + BLOCK]
-            return rows, columns.get("sequence")
+            return rows, columns
 
         return self._guard(read, f"row group {group}")
 

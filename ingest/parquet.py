@@ -196,21 +196,26 @@ class _Slice:
     def chunks(self) -> Iterator[tuple[Any, Batch, dict[str, Any]]]:
         """Give sequences and messages with their rows, each chunk with the offsets of its rows."""
         last = int(self._path.name[3:22]) - 1
+        self._open()
         for group in range(self.messages.groups):
             earliest, latest = self.messages.span(group)
             if self._until is not None and earliest >= self._until:
                 self.ended = True
                 return
             if self._since is not None and latest < self._since:
-                rows = self.messages.counts(group)
-                self._skip(lake.offsets_of(rows), len(rows))
+                counted = self.messages.counts(group)
+                self._skip(lake.offsets(counted["kind"], counted["count"]), len(counted["kind"]))
                 continue
-            rows, sequence = self.messages.read(group)
-            if not len(rows) or sequence[0] <= last or (np.diff(sequence) <= 0).any():
+            rows, columns = self.messages.read(group)
+            sequence = columns["sequence"]
+            if not len(rows) or sequence[0] <= last or (sequence[1:] <= sequence[:-1]).any():
                 raise BadRecord(f"{self._path}: row group {group} has a sequence that does not rise from {last}")
             last = int(sequence[-1])
-            offsets = lake.offsets_of(rows)
-            begin, end = self._within(rows["received"])
+            fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"])
+            if fault:
+                raise BadRecord(f"{self._path}: row group {group}: {fault}")
+            offsets = lake.offsets(columns["kind"], columns["count"])
+            begin, end = self._within(columns["received"])
             self._skip(offsets, begin)
             heights = np.arange(len(rows) + 1) + sum(offsets.values())
             while begin < end:
@@ -227,9 +232,10 @@ class _Slice:
             if end < len(rows):
                 self.ended = True
                 return
-        for channel in ROWS:
-            table = self._tables.get(channel.part) or self._beside(channel)
-            if table is not None and table.left:
+        if str(last) != self.meta[lake.META_LAST] and self._since is None:
+            raise BadRecord(f"{self._path} ends with sequence {last}, its metadata say {self.meta[lake.META_LAST]}")
+        for table in self._tables.values():
+            if table.left:
                 raise BadRecord(f"{table.path} has {table.left} rows more than the messages of {self._path} promise")
 
     def _within(self, received: Any) -> tuple[int, int]:
@@ -248,9 +254,6 @@ class _Slice:
         parts = {c.part: self._table(c).take(int(own[c.part][-1])) for c in ROWS if c.part in own}
         asset = self.meta[lake.META_ASSET]
         batch = Batch(instrument=self._instrument, asset=asset, messages=rows[begin:end], **parts)
-        fault = lake.fault_of(batch, own)
-        if fault:
-            raise BadRecord(f"{self._path}, sequence {sequence[begin]} to {sequence[end - 1]}: {fault}")
         return sequence[begin:end], batch, own
 
     def _skip(self, offsets: dict[str, Any], end: int) -> None:
@@ -260,22 +263,23 @@ class _Slice:
                 self._table(channel).skip(int(offsets[channel.part][end]))
 
     def _table(self, channel: Channel) -> Table:
-        """Open a channel's file of this slice."""
-        table = self._tables.get(channel.part) or self._beside(channel)
+        table = self._tables.get(channel.part)
         if table is None:
             raise BadRecord(f"{self._path} promises {channel.part}, and {self._path_of(channel)} is not there")
-        self._tables[channel.part] = table
         return table
 
-    def _beside(self, channel: Channel) -> Table | None:
-        path = self._path_of(channel)
-        if not path.exists():
-            return None
-        table = Table(path, channel, self._instrument, self._readers)
-        for key in (lake.META_RUN, lake.META_ASSET, lake.META_BEFORE, lake.META_LAST):
-            if table.meta[key] != self.meta[key]:
-                raise BadRecord(f"{path} has {key} {table.meta[key]!r}, its messages have {self.meta[key]!r}")
-        return table
+    def _open(self) -> None:
+        """Open the files beside, and have their first rows read while messages are."""
+        for channel in ROWS:
+            path = self._path_of(channel)
+            if not path.exists():
+                continue
+            table = self._tables[channel.part] = Table(path, channel, self._instrument, self._readers)
+            for key in (lake.META_RUN, lake.META_ASSET, lake.META_BEFORE, lake.META_LAST):
+                if table.meta[key] != self.meta[key]:
+                    raise BadRecord(f"{path} has {key} {table.meta[key]!r}, its messages have {self.meta[key]!r}")
+            if self._since is None:
+                table.ask(0)
 
     def _path_of(self, channel: Channel) -> Path:
         root = self._path.parents[4]
