@@ -43,7 +43,7 @@ from engine.schema import (
 
 #: Version of the layout and of the columns below; a reader refuses any other.
 VERSION: Final = 2
-#: Rows of a row group, about: of the rows of messages, and of messages, which are wider. Such columns fit a core's cache.
+#: Rows of a row group, about: of the rows of messages, and of messages, which are wider. A core's cache holds a column.
 GROUP: Final = 65_536
 MESSAGE_GROUP: Final = 32_768
 HOUR: Final = 3_600_000_000_000

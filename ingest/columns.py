@@ -168,7 +168,7 @@ class Table:
 
 
 def _empty(count: int, family: "np.dtype[Any]") -> Rows:
-    """Allocate rows from Arrow's pool, which keeps its pages; numpy gives a megabyte back, and each page faults anew."""
+    """Take memory from Arrow's pool, which keeps its pages; numpy gives megabytes back, and each page faults again."""
     return np.frombuffer(pa.allocate_buffer(count * family.itemsize), family)
 
 

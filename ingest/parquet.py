@@ -181,9 +181,7 @@ class _Stream:
 class _Slice:
     """One instrument's rows of one hour: the file of messages, and those beside it."""
 
-    def __init__(
-        self, path: Path, instrument: str, since: int | None, until: int | None, readers: Executor
-    ) -> None:
+    def __init__(self, path: Path, instrument: str, since: int | None, until: int | None, readers: Executor) -> None:
         self._readers = readers
         self.messages = Table(path, MESSAGES, instrument, readers)
         self.meta = self.messages.meta

@@ -3,8 +3,9 @@
 Files are written beside their final names, ending in `.tmp`, and each is on the disk (fsync) before any is published.
 Publishing links the final names, which must be new: a name is never used twice. Each channel's rows wait for a row
 group, so an instrument holds at most one row group of each of its channels in memory; a file is open only while a row
-group goes to it, so that instruments may be any number. What is written must lie beside what the lake holds: row time of one hour may come from two
-conversions only where one begins after the other has ended, for the order of their messages is known in no other case.
+group goes to it, so there may be any number of instruments. What is written must lie beside what the lake holds: row
+time of one hour may come from two conversions only where one begins after the other has ended, for the order of their
+messages is known in no other case.
 """
 
 import os
