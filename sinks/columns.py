@@ -1,6 +1,7 @@
 """Columns in, one Parquet file of a lake out, one row group at a time; how each column is encoded stands here.
 
 Every encoding is one that any reader of Parquet has. What a replay reads is encoded to be read fast, the rest small.
+Prices and sizes differ too much between markets for one choice: the first row group says which is smaller.
 """
 
 import os
@@ -29,7 +30,7 @@ AGAIN: Final = ("PLAIN", "zstd")
 
 _ENCODINGS: Final = {
     **dict.fromkeys(("received", "monotonic", "exchanged", "sequence_less_received", "id", "next"), RISING),
-    **dict.fromkeys(("price", "size", "average", "value", "last"), ALIKE),
+    **dict.fromkeys(("average", "value", "last"), ALIKE),
     **dict.fromkeys(("count", "bids", "kind"), SMALL),
     **dict.fromkeys(("previous", "first_less_last"), AGAIN),
     **dict.fromkeys(("flags", "connection", "status"), ONE),
@@ -41,9 +42,38 @@ _OWN: Final = {
 }
 
 
-def encoding_of(channel: Channel, column: str) -> tuple[str, str]:
-    """Give a column's encoding and codec."""
+#: Of each of these the smaller.
+_TRIED: Final = ("price", "size")
+_CHOICES: Final = (ALIKE, FEW)
+
+
+def encoding_of(channel: Channel, column: str, values: Any) -> tuple[str, str]:
+    """Give a column's encoding and codec, by its values in the first row group where that decides."""
+    if column in _TRIED:
+        return min(_CHOICES, key=lambda choice: _size(values, choice))
     return _OWN.get(channel.name, {}).get(column) or _ENCODINGS.get(column, FEW)
+
+
+def _size(values: Any, choice: tuple[str, str]) -> int:
+    """Say how many bytes a column takes."""
+    table = pa.table({"column": values})
+    sink = pa.BufferOutputStream()
+    with _writer(sink, table.schema, {"column": choice}) as writer:
+        writer.write_table(table, row_group_size=max(1, len(table)))
+    return int(sink.getvalue().size)
+
+
+def _writer(sink: Any, schema: pa.Schema, encodings: dict[str, tuple[str, str]]) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        sink,
+        schema,
+        compression={name: codec for name, (_, codec) in encodings.items()},
+        compression_level={name: LEVEL for name, (_, codec) in encodings.items() if codec == "zstd"} or None,
+        use_dictionary=[name for name, (encoding, _) in encodings.items() if encoding == "RLE_DICTIONARY"],
+        column_encoding={n: encoding for n, (encoding, _) in encodings.items() if encoding != "RLE_DICTIONARY"} or None,
+        write_page_checksum=True,
+        store_schema=False,
+    )
 
 
 class File:
@@ -57,21 +87,16 @@ class File:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.part.write_bytes(b"")
         self._tail = _Tail()
-        encodings = {name: encoding_of(channel, name) for name in channel.columns}
-        self.writer = pq.ParquetWriter(
-            self._tail,
-            pa.schema([pa.field(n, pa.type_for_alias(t), nullable=False) for n, t in channel.columns.items()]),
-            compression={name: codec for name, (_, codec) in encodings.items()},
-            compression_level={name: LEVEL for name, (_, codec) in encodings.items() if codec == "zstd"},
-            use_dictionary=[name for name, (encoding, _) in encodings.items() if encoding == "RLE_DICTIONARY"],
-            column_encoding={n: encoding for n, (encoding, _) in encodings.items() if encoding != "RLE_DICTIONARY"},
-            write_page_checksum=True,
-            store_schema=False,
-        )
+        self.writer: pq.ParquetWriter | None = None
 
     def write(self, columns: dict[str, Any]) -> None:
         """Write one row group."""
-        table = pa.table([_array(columns[n], t) for n, t in self.channel.columns.items()], schema=self.writer.schema)
+        kinds = self.channel.columns
+        schema = pa.schema([pa.field(n, pa.type_for_alias(t), nullable=False) for n, t in kinds.items()])
+        table = pa.table([_array(columns[n], t) for n, t in kinds.items()], schema=schema)
+        if self.writer is None:
+            encodings = {name: encoding_of(self.channel, name, table.column(name)) for name in kinds}
+            self.writer = _writer(self._tail, schema, encodings)
         self.writer.write_table(table, row_group_size=max(1, len(table)))
         self.rows += len(table)
         with self.part.open("ab") as file:
@@ -79,14 +104,16 @@ class File:
 
     def drop(self) -> None:
         """Remove what is not published."""
-        with suppress(OSError, ValueError):
-            self.writer.close()
-        # A writer that could not close would try again when it is forgotten.
-        self.writer.is_open = False
+        if self.writer is not None:
+            with suppress(OSError, ValueError):
+                self.writer.close()
+            # A writer that could not close would try again when it is forgotten.
+            self.writer.is_open = False
         self.part.unlink(missing_ok=True)
 
     def end(self, meta: dict[str, str]) -> None:
-        """Write the footer, and all of it to the disk."""
+        """Write the footer behind at least one row group, and all of it to the disk."""
+        assert self.writer is not None
         self.writer.add_key_value_metadata(meta)
         self.writer.close()
         with self.part.open("ab") as file:
