@@ -159,12 +159,12 @@ def offsets_of(messages: Rows) -> dict[str, Any]:
 
 def offsets(kinds: NDArray[np.uint8], counts: NDArray[np.uint32]) -> dict[str, Any]:
     """Say the same of columns."""
-    whose, found = _whose(kinds), {}
+    whose, wide, found = _whose(kinds), counts.astype(np.int64), {}
     for index, channel in enumerate(ROWS):
         own = whose == index
         if own.any():
             at = np.zeros(len(kinds) + 1, np.int64)
-            np.cumsum(counts * own, dtype=np.int64, out=at[1:])
+            np.cumsum(wide * own, out=at[1:])
             if at[-1]:
                 found[channel.part] = at
     return found

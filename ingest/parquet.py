@@ -1,7 +1,7 @@
 """The lake's reader: Parquet files in, batches of market rows out, in the order in which the engine took them.
 
 Files are read one row group at a time, and the next one meanwhile. Per instrument two row groups of messages (32k) are
-held, two of each channel of rows (64k), and the batch that is being cut from them: about 20 MB an instrument at most,
+held, two of each channel of rows (64k), and the batch that is being cut from them: about 25 MB an instrument at most,
 however long the lake is.
 Messages of one instrument that no other instrument's come between make one batch, up to BATCH rows.
 
