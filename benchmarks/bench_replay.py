@@ -207,53 +207,56 @@ def lots_of_npz(path: Path) -> int:
     return round(float(np.load(path)["data"]["qty"].sum()) * 1_000)
 
 
+def lots_of_arrow(path: Path) -> int:
+    return int(feather.read_table(path, memory_map=False)["size"].to_numpy().sum())
+
+
+def lots_of_npy(path: Path) -> int:
+    return int(np.load(path)["size"].sum())
+
+
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the rows of the whole tape as Parquet, beside them its updates in other containers."""
+    """Write the rows of the whole tape as Parquet, and beside them its updates in other containers."""
     folder = tmp_path_factory.mktemp("long")
     convert([str(require_tape())], folder / "lake", "binance_usdm")
     levels = work().levels
     table = pa.table({name: np.ascontiguousarray(levels[name]) for name in ("price", "size")})
-    feather.write_feather(table, folder / "rows.arrow", compression="lz4")
-    np.save(folder / "rows.npy", levels)
+    feather.write_feather(table, folder / "levels.arrow", compression="lz4")
+    np.save(folder / "levels.npy", levels)
+    with suppress(ImportError):
+        np.savez_compressed(folder / "rows.npz", data=events(work(), "message")[1])
     return folder
 
 
 def test_parquet_to_rows(benchmark: Any, long: Path) -> None:
-    lake, npz, arrow, npy = (long / name for name in ("lake", "rows.npz", "rows.arrow", "rows.npy"))
-    files = list(lake.rglob("*.parquet"))
-    levels = sum(pq.read_metadata(path).num_rows for path in files if "channel=book" in str(path))
-    mine = sum(path.stat().st_size for path in files) / levels
+    files = list((long / "lake").rglob("*.parquet"))
+    count = sum(pq.read_metadata(path).num_rows for path in files if "channel=book" in str(path))
+    mine = benchmark.extra_info["B/level"] = sum(path.stat().st_size for path in files) / count
 
-    def prepare() -> Callable[[], int]:
-        if not npz.exists():
-            np.savez_compressed(npz, data=events(work(), "message")[1])
-        return lambda: lots_of_npz(npz)
+    def peer(name: str, read: Callable[[Path], int]) -> Peer:
+        path = long / name
 
-    prepare_peers: dict[str, tuple[Path, Callable[[], Callable[[], int]]]] = {
-        "hftbacktest npz": (npz, prepare),
-        "Arrow IPC lz4, levels alone": (
-            arrow,
-            lambda: lambda: int(feather.read_table(arrow, memory_map=False)["size"].to_numpy().sum()),
-        ),
-        "npy, levels alone": (npy, lambda: lambda: int(np.load(npy)["size"].sum())),
-    }
-    peers = {}
-    for name, (path, route) in prepare_peers.items():
-        with suppress(ImportError):
-            route()
+        def prepare() -> Callable[[], int]:
+            if not path.exists():
+                raise ImportError(name="hftbacktest")
+            return lambda: read(path)
+
         size = path.stat().st_size / work().count if path.exists() else 0
         benchmark.extra_info[f"B/level {name}"] = size
-        note = f"{mine:.2f} B/level against {size:.2f}"
-        peers[name] = Peer(prepare=route, count=work().count, note=note)
-    benchmark.extra_info["B/level"] = mine
+        return Peer(prepare=prepare, count=work().count, note=f"ours {mine:.2f} B/level, theirs {size:.2f}")
+
     compare(
         benchmark,
         stage="replay: Parquet to rows",
         unit="ns/level",
-        ours=lambda: lambda: lots_of(lake),
-        count=levels,
-        peers=peers,
+        ours=lambda: lambda: lots_of(long / "lake"),
+        count=count,
+        peers={
+            "hftbacktest npz": peer("rows.npz", lots_of_npz),
+            "Arrow IPC lz4, levels alone": peer("levels.arrow", lots_of_arrow),
+            "npy, levels alone": peer("levels.npy", lots_of_npy),
+        },
         goal=5,
     )
 
