@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from engine.lake import BOOK, MESSAGES, PART, Channel
 
-#: Of zstd: 9 takes no longer to read than 3, and a few hundredths of a second longer to write a million levels.
+#: Of zstd: 9 takes no longer to read than 3, and about 0.1 s longer to write a million levels.
 LEVEL: Final = 9
 
 #: Encoding and codec of a column: neighbours differ by little; bytes of one weight are alike; values repeat themselves.
