@@ -127,7 +127,7 @@ def advance(
     """Apply every message; sum the bands of both sides over all of them, if they are to be read."""
     total = 0
     for i in range(len(messages)):
-        apply(memory, bands, sizes, occupied, far, levels[starts[i] : starts[i + 1]], int(messages[i]["bids"]))
+        apply(memory, bands, sizes, occupied, far, levels[starts[i] : starts[i + 1]], np.int64(messages[i]["bids"]))
         if viewed:
             place_edges(memory, bands, sizes, occupied, far)
             for b in range(bands.shape[1]):

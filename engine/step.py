@@ -189,7 +189,7 @@ def take_book(
     rows: Rows,
 ) -> int:
     """Take a book message, but for one that replaces the book; say what was, or is to be, done with it."""
-    action, bids, partial = admit(memory, messages, i), int(messages[i]["bids"]), messages[i]["flags"] & PARTIAL
+    action, bids, partial = admit(memory, messages, i), np.int64(messages[i]["bids"]), messages[i]["flags"] & PARTIAL
     if action != UPDATE:
         return action
     if messages[i]["kind"] == DELTA:
