@@ -229,7 +229,7 @@ def gather(memory: Rows, quantity: int, first: int, end: int, values: Floats, ho
     return count
 
 
-@kernel
+@allocating
 def weigh(hours: Floats, half_life: float, weights: Ints) -> None:
     """Write each session's weight."""
     newest = hours.max()

@@ -52,7 +52,7 @@ def kernel(function: Function) -> Function:
 
 
 def allocating(function: Function) -> Function:
-    """Compile a kernel that makes arrays, or sorts one, which takes memory of its own."""
+    """Compile a kernel that makes arrays, or sorts or sums one by numpy, which makes more of them."""
     return cast(Function, numba.njit(**FLAGS | {"_nrt": True})(function))
 
 
