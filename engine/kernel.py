@@ -52,7 +52,7 @@ def kernel(function: Function) -> Function:
 
 
 def allocating(function: Function) -> Function:
-    """Compile a kernel that makes arrays, or sorts or sums one by numpy, which makes more of them."""
+    """Compile a kernel that makes arrays, or has numpy copy, sort or reduce them, which may make some."""
     return cast(Function, numba.njit(**FLAGS | {"_nrt": True})(function))
 
 
