@@ -20,7 +20,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel, top_bit
+from engine.kernel import inlined, kernel, top_bit
 from engine.schema import Rows
 
 #: Typed, not literal: a kernel is compiled anew for every literal that it is called with.
@@ -66,7 +66,7 @@ MEMORY: Final = np.dtype(
 Ints = NDArray[np.int64]
 
 
-@kernel
+@inlined
 def holds(levels: Rows) -> bool:
     """Say whether every price and size is one that the sums can hold."""
     sound = True
@@ -76,14 +76,16 @@ def holds(levels: Rows) -> bool:
     return sound
 
 
-@kernel
+@inlined
 def apply(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, levels: Rows, bids: int) -> int:
     """Set each level to its size, keep the best prices and the band sums; refuse all of them or none."""
     if not holds(levels):
         return OUT_OF_RANGE
     own = memory[0]
-    own["bid"] = apply_side(memory, bands, sizes, occupied, far, levels, BID, NOTHING, bids)
-    own["ask"] = apply_side(memory, bands, sizes, occupied, far, levels, ASK, bids, len(levels))
+    if bids > 0:
+        own["bid"] = apply_side(memory, bands, sizes, occupied, far, levels, BID, NOTHING, bids)
+    if bids < len(levels):
+        own["ask"] = apply_side(memory, bands, sizes, occupied, far, levels, ASK, bids, len(levels))
     if own["bid"] == 0 or own["ask"] == 0:
         return APPLIED
     mid2, margin = own["bid"] + own["ask"], sizes.shape[1] // 8
@@ -91,7 +93,7 @@ def apply(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, lev
     return OFF_CENTRE if mid2 < 2 * low * own["tick"] or mid2 >= 2 * (high + 1) * own["tick"] else APPLIED
 
 
-@kernel
+@inlined
 def apply_side(
     memory: Rows,
     bands: Ints,
@@ -142,7 +144,7 @@ def apply_side(
     return best * inward if best > -PRICE_LIMIT else 0
 
 
-@kernel
+@inlined
 def cell_of(memory: Rows, window: int, price: int) -> int:
     """Return the window's cell of a price, -1 where it has none.
 
@@ -277,6 +279,8 @@ def between(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, low
         total += sizes[side, cell]
         cell = cell_above(occupied, side, cell + 1)
     count = own["bid_far"] if side == BID else own["ask_far"]
+    if count == 0 or far[side, 0, 0] >= high or far[side, 0, count - 1] < low:
+        return total
     for at in range(find_far(far, side, count, low), count):
         if far[side, 0, at] >= high:
             break
@@ -291,14 +295,19 @@ def share(mid2: int, part: int) -> int:
     return whole * part + (mid2 - whole * 20_000) * part // 20_000
 
 
-@kernel
+@inlined
 def place_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints) -> None:
+    """Bring every band to the current mid and its sums up to date."""
+    add_changes(bands)
+    if memory[0]["placed"] != memory[0]["bid"] + memory[0]["ask"]:
+        move_edges(memory, bands, sizes, occupied, far)
+
+
+@kernel
+def move_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints) -> None:
     """Move every band's edges to the current mid, adding and subtracting the levels that the edges pass."""
     own = memory[0]
     mid2 = own["bid"] + own["ask"]
-    add_changes(bands)
-    if own["placed"] == mid2:
-        return
     for b in range(bands.shape[1]):
         low = -share(-mid2, 10_000 - bands[0, b])
         high = share(mid2, 10_000 + bands[0, b])
@@ -320,7 +329,7 @@ def place_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Int
     own["placed"] = mid2
 
 
-@kernel
+@inlined
 def add_changes(bands: Ints) -> None:
     """Add what changed since the last time to the sums: a band holds all that lies in narrower ones."""
     bid, ask = NOTHING, NOTHING
