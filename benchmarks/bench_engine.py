@@ -24,7 +24,7 @@ import sortedcontainers
 from engine.book import Book
 from engine.config import EngineConfig, FlowConfig
 from engine.kernel import kernel
-from engine.ladder import Ints, apply, place_edges
+from engine.ladder import NOTHING, Ints, apply, place_edges
 from engine.pipeline import Pipeline, warm
 from engine.schema import Batch, Kind, Rows
 from ingest.session import open_session
@@ -127,7 +127,9 @@ def advance(
     """Apply every message; sum the bands of both sides over all of them, if they are to be read."""
     total = 0
     for i in range(len(messages)):
-        apply(memory, bands, sizes, occupied, far, levels[starts[i] : starts[i + 1]], np.int64(messages[i]["bids"]))
+        apply(
+            memory, bands, sizes, occupied, far, levels[starts[i] : starts[i + 1]], NOTHING + int(messages[i]["bids"])
+        )
         if viewed:
             place_edges(memory, bands, sizes, occupied, far)
             for b in range(bands.shape[1]):

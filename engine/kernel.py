@@ -43,6 +43,8 @@ FLAGS: Final[dict[str, Any]] = {
     "fastmath": False,
     "error_model": "numpy",
     "_nrt": False,
+    # Nobody calls a kernel from C.
+    "no_cfunc_wrapper": True,
 }
 
 
@@ -127,8 +129,8 @@ def _low_bit(word: Any) -> Any:
     return compiled
 
 
-# Texts. A kernel that hands bytes on to another counts their references each time, for as long as it takes to read a
-# number; so the first one pins them, and the others get an address. Nothing checks that a place is inside the text.
+# Texts. In a kernel, bytes are an array of seven words, which a call hands on one by one, for as long as it takes to
+# read a number; so the first one pins them, and the others get an address. Nothing checks that a place is inside.
 
 
 def pinned(text: bytes) -> Text:

@@ -6,13 +6,14 @@ and levels off the tick grid (orders that outlived a change of tick). Nothing is
 
 Depth per band is kept as a running sum. A level update notes its change at the narrowest band that it lies within; when
 a view is taken, the changes are added to the sums of that band and all wider ones, and the edges, which stayed where
-they were, are moved to the current mid by adding or subtracting the levels between the old and the new edge. Integer sizes make the sums exact for ever, and integer edges,
-ceil(mid2 x (10000 - b) / 20000) and floor(mid2 x (10000 + b) / 20000) with mid2 = bid + ask, leave no rounding to argue
-about.
+they were, are moved to the current mid by adding or subtracting the levels between the old and the new edge. Integer
+sizes make the sums exact for ever, and integer edges, ceil(mid2 x (10000 - b) / 20000) and
+floor(mid2 x (10000 + b) / 20000) with mid2 = bid + ask, leave no rounding to argue about.
 
-Every kernel takes the same five arrays: `memory` (one MEMORY row), `bands` (7 x bands, ascending: basis points, lowest bid
-inside, highest ask inside as a negative, bid sums, ask sums, changes of each since they were added to the sums), `sizes` (2 x window), `occupied` (2 x window / 32), `far` (2 x 2 x room: price
-and size of the levels beside the window, ascending).
+Every kernel takes the same five arrays: `memory` (one MEMORY row), `bands` (7 x bands, ascending: basis points, lowest
+bid inside, highest ask inside as a negative, bid sums, ask sums, changes of bids and of asks since they were added to
+the sums), `sizes` (2 x window), `occupied` (2 x window / 32), `far` (2 x 2 x room: price and size of the levels beside
+the window, ascending).
 """
 
 from typing import Final, cast
@@ -331,7 +332,7 @@ def move_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints
 
 @inlined
 def add_changes(bands: Ints) -> None:
-    """Add what changed since the last time to the sums: a band holds all that lies in narrower ones."""
+    """Add to the sums what changed since the last time: a band holds all that lies in narrower ones."""
     bid, ask = NOTHING, NOTHING
     for b in range(bands.shape[1]):
         bid += bands[5, b]

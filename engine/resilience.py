@@ -28,6 +28,7 @@ ZONES: Final = 3
 #: Distance of each zone's edge from the mid, basis points; the first is the best price itself.
 ZONE_BPS: Final = (0, 10, 50)
 NEAR: Final = cast(int, np.int64(1))
+LAST: Final = cast(int, np.int64(1))
 #: A depth that nobody can say, for want of a mid.
 UNKNOWN: Final = -1
 
@@ -192,7 +193,7 @@ def withdrawal_of(memory: Rows, side: int, zone: int, at: int) -> tuple[float, i
         return 0.0, TOO_EARLY
     if before < 0:
         return 0.0, ONE_SIDED
-    added, cancelled, _ = moved(memory, side, zone, at, 1)
+    added, cancelled, _ = moved(memory, side, zone, at, LAST)
     there = float(before) + added
     # More may go than was there and came: the zone moves with the mid onto levels that were outside it.
     return (min(cancelled / there, 1.0), 0) if there > 0.0 else (0.0, NO_DEPTH)
