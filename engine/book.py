@@ -18,13 +18,12 @@ from engine.ladder import (
     WORD,
     Ints,
     apply,
-    collect,
     forget,
     holds,
-    look,
     size_at,
 )
 from engine.schema import LEVEL, Rows, View, view_dtype
+from engine.views import collect, look
 
 #: Window sizes in ticks: at least the first, at most the last; in between about a third of the price.
 WINDOWS: Final = (1 << 12, 1 << 20)

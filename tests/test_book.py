@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import ladder
+from engine import ladder, views
 from engine.book import Book
 from engine.errors import BadFrame, BadRecord
 from engine.instrument import Instrument
@@ -173,7 +173,7 @@ def test_read_only_rows_are_accepted_and_kept_as_they_were() -> None:
 
 @pytest.mark.skipif(not COMPILED, reason="nothing is compiled with the JIT off")
 def test_every_entry_from_python_has_one_signature() -> None:
-    entries: list[Any] = [ladder.apply, ladder.look, ladder.forget, ladder.holds]
+    entries: list[Any] = [ladder.apply, views.look, ladder.forget, ladder.holds]
     test_agrees_with_dictionaries_as_the_market_walks(5)
     # Whatever else this process did may have compiled them for other arrays: what counts is that none is added.
     before = [len(entry.signatures) for entry in entries]
