@@ -83,10 +83,11 @@ def apply(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, lev
     if not holds(levels):
         return OUT_OF_RANGE
     own = memory[0]
-    if bids > 0:
-        own["bid"] = apply_side(memory, bands, sizes, occupied, far, levels, BID, NOTHING, bids)
-    if bids < len(levels):
-        own["ask"] = apply_side(memory, bands, sizes, occupied, far, levels, ASK, bids, len(levels))
+    first_ask = min(max(bids, NOTHING), len(levels))
+    if first_ask > 0:
+        own["bid"] = apply_side(memory, bands, sizes, occupied, far, levels, BID, NOTHING, first_ask)
+    if first_ask < len(levels):
+        own["ask"] = apply_side(memory, bands, sizes, occupied, far, levels, ASK, first_ask, len(levels))
     if own["bid"] == 0 or own["ask"] == 0:
         return APPLIED
     mid2, margin = own["bid"] + own["ask"], sizes.shape[1] // 8
