@@ -22,7 +22,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.money import amount_of, base_of
 from engine.schema import Rows
 
@@ -69,7 +69,7 @@ def lay(levels: Rows, unit: Rows, factor: float, prices: Floats, sizes: Floats) 
     return len(levels)
 
 
-@kernel
+@allocating
 def merge(prices: Floats, sizes: Floats, starts: NDArray[np.int64], out_prices: Floats, out_sizes: Floats) -> int:
     """Merge several sides, each descending from starts[v] to starts[v + 1], into one; equal prices are joined.
 

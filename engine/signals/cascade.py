@@ -18,7 +18,7 @@ from engine.books import BPS, FALL, SQUEEZE, Ladder, Mid, Refill, edges, ladder,
 from engine.cascade import END, Floats, branchings, curve, falls, free_fall, sweep, sweep_floored
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.risk import assume, compute, due, rules_of, tell
 from engine.schema import Rows
 from engine.tail import POOLS
@@ -94,7 +94,7 @@ def part(row: Rows, dtype: np.dtype[Any], first: str) -> Rows:
     return np.ndarray((1,), dtype, row, row.dtype.fields[first][1])
 
 
-@kernel
+@allocating
 def walk(
     prices: Floats,
     sizes: Floats,
