@@ -209,7 +209,14 @@ class Asset:
 def depth_parts(good: Mapping[str, Track]) -> list[depth_asset.Part]:
     """Give what the depth of an asset is made of."""
     return [
-        depth_asset.Part(key=key, book=track.book, unit=track.unit, baseline=track.baseline, present=track.present)
+        depth_asset.Part(
+            key=key,
+            book=track.book,
+            unit=track.unit,
+            baseline=track.baseline,
+            present=track.present,
+            near=track.reaching,
+        )
         for key, track in good.items()
         if track.book is not None
     ]
@@ -226,6 +233,7 @@ def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_as
             assumed=track.assumed,
             flow=track.flow,
             flow_settings=known.flow,
+            near=track.within,
         )
         for key, track in good.items()
         if track.book is not None

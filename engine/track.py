@@ -9,18 +9,19 @@ import orjson
 from engine import baseline, liquidations, risk, tail, vacuum
 from engine.book import Arrays, Book
 from engine.books import Refill, answers, mid_of
-from engine.comparison import PRESENT, compare_depth, measure_present, relate
+from engine.comparison import PRESENT
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
 from engine.fields import RECORD_VERSION, Why
 from engine.inputs import INPUTS
+from engine.instant import compare, tell_depth
 from engine.instrument import Instrument, from_row
 from engine.ladder import MEMORY
 from engine.money import UNIT, unit_of
-from engine.pockets import measure_pockets
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
 from engine.settings import CASCADE, CHANGED, FLOW, MOVED, SIGNALS, VACUUM, Settings
+from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
@@ -49,6 +50,7 @@ OWN: Final = np.dtype(
 )
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
 PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
+TOO_EARLY: Final = int(Why.TOO_EARLY)
 #: The ladder of an instrument that is not known yet; never written.
 NOWHERE: Final[Arrays] = (
     np.zeros(1, MEMORY),
@@ -83,6 +85,7 @@ class Track:
         "references",
         "risk",
         "settings",
+        "sides",
         "tail",
         "unit",
         "vacuum",
@@ -114,6 +117,8 @@ class Track:
         self.alarm = int(self.memory["alarm"][0])
         self.instrument: Instrument | None = None
         self.book: Book | None = None
+        #: Levels that records of one instant share.
+        self.sides = Sides()
         self.unit = empty(UNIT)
         self.head: dict[str, Any] = {
             "schema": RECORD_VERSION,
@@ -131,6 +136,7 @@ class Track:
             return IGNORE
         self.instrument = instrument
         self.book = Book(instrument, self.settings.config.bands)
+        self.sides.forget()
         self.unit = unit_of(instrument)
         self.head["quote"] = instrument.quote
         self.flow = flow.memory_of(self.settings.config)
@@ -243,19 +249,31 @@ class Track:
         self.due = min(self.due, (int(own["cell"]) + 1) * cell)
         return due
 
+    def within(self, bps: int) -> tuple[Rows, Rows]:
+        """Give the levels within so many basis points of the mid, best first; never to be written, soon outdated."""
+        assert self.book is not None
+        return self.sides.within(self.book, int(self.memory["book_messages"][0]), bps)
+
+    def reaching(self, bps: int) -> tuple[Rows, Rows]:
+        """Give the levels within at least so many basis points, as `within` does."""
+        assert self.book is not None
+        return self.sides.reaching(self.book, int(self.memory["book_messages"][0]), bps)
+
     def compare(self) -> None:
         """Measure a known book and its flow, and set them against their past."""
+        compare(*self._compared())
+
+    def _compared(self) -> tuple[Any, ...]:
+        """Give what `engine.instant.compare` takes."""
         assert self.book is not None
-        known, own = self.settings, self.own[0]
-        pockets = own["pocket"], own["pocket_why"]
-        seen = self.flow, known.flow, self.unit
-        measure_present(*self.book.arrays, known.places, *seen, *pockets, self.present)
-        mid = float(self.mid) if self.usable else 0.0
-        at, asked = known.shock_at, own["cascade"] > 0 and mid > 0.0
-        shock = own["told"][:, at] * mid
-        why = 0 if asked and at >= 0 else int(Why.TOO_EARLY)
-        bands = known.narrow, known.wide
-        relate(self.baseline, self.present, *bands, *seen, shock, why, self.inputs)
+        known, own, mid = self.settings, self.own, 0.0
+        if answers(self.book, self.unit):
+            over, under = mid_of(self.book, self.unit)
+            mid = over / under
+        asked = known.shock_at >= 0 and own["cascade"][0] > 0 and mid > 0.0
+        seen = known.places, self.flow, known.flow, self.unit, self.baseline, known.narrow, known.wide
+        shock = own, known.shock_at, mid, 0 if asked else TOO_EARLY
+        return *self.book.arrays, *seen, *shock, self.present, self.inputs, known.scratch
 
     def _move_vacuum(self, now: int) -> int:
         """Let the state machine see the book, and the past grow; return the record that is due."""
@@ -273,32 +291,47 @@ class Track:
         cadence, told = self.settings.cascade_cadence, self.own["told"][0]
         if now - self.own["cascade"][0] >= cadence > 0:
             return True
-        if not self._cascade():
+        sight = self._see_cascade()
+        if sight is None:
             return False
-        row, step = self.settings.rows["cascade"], self.settings.config.cascade.step
-        for side, name in enumerate(("fall_critical", "squeeze_critical")):
-            before, after = told[side, : row[name].shape[1]], row[name][0]
+        step = self.settings.config.cascade.step
+        for before, after in zip(told[:, : sight.critical.shape[1]], sight.critical, strict=True):
             if (abs(after - before) > step * before).any():
                 return True
         return False
 
-    def _cascade(self) -> bool:
-        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
+    def _see_cascade(self) -> cascade.Sight | None:
+        """Look at this book as the cascade does, unless that was done; None where the model cannot be asked."""
         if self.reason != OK or not answers(self.book, self.unit):
-            return False
+            return None
         assert self.book is not None
-        known, row, lasts = self.settings, self.settings.rows["cascade"], self.settings.config.cascade.duration
+        known, lasts = self.settings, self.settings.config.cascade.duration
         cells = int(self.flow["ring_count"][0]) if lasts else 0
-        seen = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
-        if known.cascade_of != seen or known.cascade_seen is None:
+        of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
+        sight = known.cascade_sight
+        if known.cascade_of != of or sight is None:
             maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
             refill = Refill(flow=self.flow, settings=known.flow, duration=lasts)
-            known.cascade_seen = cascade.measure_book(known.config, self.book, self.unit, maps, refill, row)
+            levels, mid = self.within(cascade.reach_of(known.config)), mid_of(self.book, self.unit)
+            sight = known.cascade_sight = cascade.see(known.config, levels, mid, self.unit, maps, refill)
+            known.cascade_of, known.cascade_told = of, False
+        # Not by whether it was looked at: what one track remembers may not depend on what others did in between.
+        cascade.renew_risk(known.config, sight.seen, (self.tail, known.tail), self.risk, self.clock)
+        return sight
+
+    def _cascade(self) -> Rows | None:
+        """Fill the cascade row of this book, unless it is there; None where the model cannot be asked."""
+        sight, known, row, own = self._see_cascade(), self.settings, self.settings.rows["cascade"], self.own[0]
+        if sight is None:
+            return None
+        if not known.cascade_told:
+            cascade.fill(known.config, sight, row)
             row["holders"] = self.holders
-            known.cascade_of = seen
-        # Not by whether the row was there: what one track remembers may not depend on what others did in between.
-        cascade.tell_risk(known.config, known.cascade_seen, (self.tail, known.tail), self.risk, self.clock, row)
-        return True
+            known.cascade_told = True
+        risk.tell(self.risk, row)
+        own["cascade"] = self.clock
+        own["told"][:, : sight.critical.shape[1]] = sight.critical
+        return row
 
     def late(self, index: int, time: int, change: bool) -> bool:
         """Say whether a record also goes to late joiners, and note that it did."""
@@ -325,31 +358,25 @@ class Track:
         if reason != OK or self.book is None:
             return self._encode(signal, reason, self.settings.unknown[signal], {})
         if signal == depth.SIGNAL.name:
-            return self._encode(signal, reason, *self._depth())
+            return self._encode(signal, reason, *self.settings.layouts[signal].values(self._depth()))
         if signal == flow.SIGNAL.name:
             row = self.settings.rows[signal]
             flow.report(self.flow, self.settings.flow, self.unit, row)
             return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
-        if not self._cascade():
+        filled = self._cascade()
+        if filled is None:
             return None
-        row, own = self.settings.rows["cascade"], self.own[0]
-        own["cascade"] = self.clock
-        for side, name in enumerate(("fall_critical", "squeeze_critical")):
-            own["told"][side, : row[name].shape[1]] = row[name][0]
-        return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
+        return self._encode(signal, reason, *self.settings.layouts[signal].values(filled))
 
-    def _depth(self) -> tuple[dict[str, Any], dict[str, str]]:
+    def _depth(self) -> Rows:
+        """Fill the DEPTH row of a known book."""
         assert self.book is not None
-        known, row, view = self.settings, self.settings.rows["depth"], self.book.view()
-        depth.measure(view.row, view.bids, view.asks, self.unit, known.bands, known.notionals, row)
-        config = known.config
-        measure_pockets(view.row, view.bids, view.asks, self.unit, config.pocket_band, config.pocket_share, row)
-        for side, name in enumerate(("bid_gap", "ask_gap")):
-            self.own["pocket"][0, side], self.own["pocket_why"][0, side] = row[name][0], row[f"{name}_why"][0]
-        self.compare()
-        mid = float(row["mid"][0])
-        compare_depth(self.baseline, self.present, known.baseline_bands, self.references, mid, row)
-        return known.layouts["depth"].values(row)
+        known, row, config = self.settings, self.settings.rows["depth"], self.settings.config
+        bids, asks = self.reaching(config.bands[-1])
+        pockets = config.pocket_band, config.pocket_share
+        past = known.baseline_bands, self.references
+        tell_depth(*self._compared(), bids, asks, known.notionals, *pockets, *past, known.view, row)
+        return row
 
     def _encode(self, signal: str, reason: int, fields: dict[str, Any], why: dict[str, str]) -> bytes:
         own = self.memory[0]
