@@ -156,12 +156,13 @@ class Asset:
     ) -> bytes:
         known, reason = self.settings, int(self.own["reason"][0])
         if signal.needs_book and reason != OK:
-            return self._encode(signal, now, known.asset_unknown[signal.name], {})
+            return self._encode(signal, now, known.asset_unknown[signal.name].items(), {})
         row, layout = known.asset_rows[signal.name], known.asset_layouts[signal.name]
         if signal.name == vacuum_row.SIGNAL.name:
             seen = self.inputs if reason in (OK, int(Reason.NO_MID)) else known.blind
             vacuum_row.report(self.vacuum, known.model, seen, row)
-            return self._encode(signal, now, *layout.values(row))
+            cells, why = layout.cells(row)
+            return self._encode(signal, now, zip(layout.names, cells, strict=True), why)
         by_venue: dict[str, Any] = {"venues": list(good)}
         if signal.name == cascade_asset.SIGNAL.name:
             self.cascade.measure(cascade_parts(good, known), now, row)
@@ -170,13 +171,15 @@ class Asset:
         else:
             by_venue = depth_asset.measure_across(known.config, depth_parts(good), middle, pasts, self.references, row)
         left_out = {"excluded": list(without), "excluded_why": list(without.values())}
-        fields, why = layout.values(row)
-        found = {**fields, **by_venue, **left_out}
-        return self._encode(signal, now, {field.name: found[field.name] for field in signal.fields}, why)
+        cells, why = layout.cells(row)
+        found = {**dict(zip(layout.names, cells, strict=True)), **by_venue, **left_out}
+        return self._encode(signal, now, ((field.name, found[field.name]) for field in signal.fields), why)
 
-    def _encode(self, signal: Signal, now: int, fields: Mapping[str, Any], why: Mapping[str, str]) -> bytes:
+    def _encode(
+        self, signal: Signal, now: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]
+    ) -> bytes:
         reason = int(self.own["reason"][0])
-        envelope = {
+        record = {
             "schema": RECORD_VERSION,
             "signal": signal.name,
             "asset": self.name,
@@ -185,7 +188,9 @@ class Asset:
             "state": "ok" if reason == OK else "unknown",
             "reason": REASONS[reason],
         }
-        return orjson.dumps({**envelope, **fields, "why": why})
+        record.update(fields)
+        record["why"] = why
+        return orjson.dumps(record)
 
     def dump(self) -> list[bytes]:
         """Write everything that is remembered, as parts of a state."""

@@ -1,5 +1,6 @@
 """A track: everything that is remembered of one instrument; rows in, the values of its records out."""
 
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from engine.books import Refill, answers, mid_of
 from engine.comparison import PRESENT
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadFrame, BadRecord
-from engine.fields import RECORD_VERSION, Why
+from engine.fields import RECORD_VERSION, Why, reader_of
 from engine.inputs import INPUTS
 from engine.instant import compare, tell_depth
 from engine.instrument import Instrument, from_row
@@ -51,6 +52,8 @@ OWN: Final = np.dtype(
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
 PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
 TOO_EARLY: Final = int(Why.TOO_EARLY)
+#: What every record says of the instrument's memory.
+STAMPS: Final = reader_of(health.MEMORY, ("clock", "received", "exchanged", "last", "epoch"), ())[0]
 #: The ladder of an instrument that is not known yet; never written.
 NOWHERE: Final[Arrays] = (
     np.zeros(1, MEMORY),
@@ -319,11 +322,11 @@ class Track:
         cascade.renew_risk(known.config, sight.seen, (self.tail, known.tail), self.risk, self.clock)
         return sight
 
-    def _cascade(self) -> Rows | None:
-        """Fill the cascade row of this book, unless it is there; None where the model cannot be asked."""
-        sight, known, row, own = self._see_cascade(), self.settings, self.settings.rows["cascade"], self.own[0]
+    def _cascade(self, row: Rows) -> bool:
+        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
+        sight, known, own = self._see_cascade(), self.settings, self.own[0]
         if sight is None:
-            return None
+            return False
         if not known.cascade_told:
             cascade.fill(known.config, sight, row)
             row["holders"] = self.holders
@@ -331,7 +334,7 @@ class Track:
         risk.tell(self.risk, row)
         own["cascade"] = self.clock
         own["told"][:, : sight.critical.shape[1]] = sight.critical
-        return row
+        return True
 
     def late(self, index: int, time: int, change: bool) -> bool:
         """Say whether a record also goes to late joiners, and note that it did."""
@@ -343,55 +346,48 @@ class Track:
 
     def value(self, signal: str, due: int) -> bytes | None:
         """Write the value of one record; None where a known book leaves nothing to say."""
+        row, reason = self.settings.rows[signal], self.reason
         if signal == health.SIGNAL.name:
-            row = self.settings.rows[signal]
             health.report(self.memory, row, due & health.INTERVAL > 0)
-            return self._encode(signal, int(self.memory["reason"][0]), *self.settings.layouts[signal].values(row))
-        reason = self.reason
+            return self._write(signal, int(self.memory["reason"][0]), row)
         if signal == vacuum_row.SIGNAL.name:
             self.own["vacuum"] = self.clock
-            row = self.settings.rows[signal]
             # A book crossed for a moment leaves the machine where it is, but nothing is measured against it.
             seen = self.inputs if reason == OK else self.settings.blind
             vacuum_row.report(self.vacuum, self.settings.model, seen, row)
-            return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
+            return self._write(signal, reason, row)
         if reason != OK or self.book is None:
-            return self._encode(signal, reason, self.settings.unknown[signal], {})
+            return self._encode(signal, reason, self.settings.unknown[signal].items(), {})
         if signal == depth.SIGNAL.name:
-            return self._encode(signal, reason, *self.settings.layouts[signal].values(self._depth()))
-        if signal == flow.SIGNAL.name:
-            row = self.settings.rows[signal]
+            self._depth(row)
+        elif signal == flow.SIGNAL.name:
             flow.report(self.flow, self.settings.flow, self.unit, row)
-            return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
-        filled = self._cascade()
-        if filled is None:
+        elif not self._cascade(row):
             return None
-        return self._encode(signal, reason, *self.settings.layouts[signal].values(filled))
+        return self._write(signal, reason, row)
 
-    def _depth(self) -> Rows:
+    def _depth(self, row: Rows) -> None:
         """Fill the DEPTH row of a known book."""
-        assert self.book is not None
-        known, row, config = self.settings, self.settings.rows["depth"], self.settings.config
+        known, config = self.settings, self.settings.config
         bids, asks = self.reaching(config.bands[-1])
         pockets = config.pocket_band, config.pocket_share
         past = known.baseline_bands, self.references
         tell_depth(*self._compared(), bids, asks, known.notionals, *pockets, *past, known.view, row)
-        return row
 
-    def _encode(self, signal: str, reason: int, fields: dict[str, Any], why: dict[str, str]) -> bytes:
-        own = self.memory[0]
-        head = self.head
-        head["signal"] = signal
-        envelope = {
-            "time": int(own["clock"]),
-            "received": int(own["received"]) or None,
-            "exchanged": int(own["exchanged"]) or None,
-            "last": int(own["last"]) or None,
-            "epoch": int(own["epoch"]) or None,
-            "state": "ok" if reason == OK else "unknown",
-            "reason": REASONS[reason],
-        }
-        return orjson.dumps({**head, **envelope, **fields, "why": why})
+    def _write(self, signal: str, reason: int, row: Rows) -> bytes:
+        layout = self.settings.layouts[signal]
+        cells, why = layout.cells(row)
+        return self._encode(signal, reason, zip(layout.names, cells, strict=True), why)
+
+    def _encode(self, signal: str, reason: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
+        clock, received, exchanged, last, epoch = STAMPS(self.memory)
+        record = {**self.head, "signal": signal, "time": clock}
+        record["received"], record["exchanged"] = received or None, exchanged or None
+        record["last"], record["epoch"] = last or None, epoch or None
+        record["state"], record["reason"] = "ok" if reason == OK else "unknown", REASONS[reason]
+        record.update(fields)
+        record["why"] = why
+        return orjson.dumps(record)
 
     def dump(self) -> list[bytes]:
         """Write everything that is remembered, as parts of a state."""
