@@ -91,7 +91,7 @@ class Asset:
 
     def _tell(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
         good, middle, without = gathered(tracks)
-        bare = {key: track for key, track in sorted(tracks.items()) if without.get(key) == NO_MID}
+        bare = {key: track for key, track in tracks.items() if without.get(key) == NO_MID}
         pasts = pasts_of(tracks, middle, without)
         own, known = self.own[0], self.settings
         reason = OK if good else int(Reason.NO_MID) if bare else reason_of(tracks.values())
@@ -239,6 +239,7 @@ def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_as
             flow=track.flow,
             flow_settings=known.flow,
             near=track.within,
+            own=track.own_cascade,
         )
         for key, track in good.items()
         if track.book is not None
@@ -247,8 +248,9 @@ def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_as
 
 def gathered(tracks: Mapping[str, Track]) -> tuple[dict[str, Track], Fraction, dict[str, str]]:
     """Give the tracks whose books count, by key, the reference price, and why each other one does not."""
-    good = {key: track for key, track in sorted(tracks.items()) if track.usable}
-    without = {key: reason_without(track) for key, track in sorted(tracks.items()) if key not in good}
+    ordered = sorted(tracks.items())
+    good = {key: track for key, track in ordered if track.usable}
+    without = {key: reason_without(track) for key, track in ordered if key not in good}
     if not good:
         return {}, Fraction(0), without
     middle, kept = reference_of([track.mid for track in good.values()])

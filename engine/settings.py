@@ -115,6 +115,8 @@ class Settings:
         self.cascade_of: tuple[str, int, int, int] = ("", 0, 0, 0)
         self.cascade_sight: cascade.Sight | None = None
         self.cascade_told = False
+        #: Open interest then.
+        self.cascade_interest = 0.0
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown = {signal.name: emptied(signal, axes) for signal, _ in SIGNALS if signal.needs_book}
         self.asset_unknown = {signal.name: emptied(signal, axes) for signal, _ in ASSET_SIGNALS if signal.needs_book}

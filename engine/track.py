@@ -26,7 +26,7 @@ from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
-from engine.triggers import known, maps_of
+from engine.triggers import Maps, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
@@ -82,6 +82,7 @@ class Track:
         "instrument",
         "key",
         "map",
+        "maps",
         "memory",
         "own",
         "present",
@@ -112,6 +113,8 @@ class Track:
         #: What is assumed of leverage and margin at this venue.
         self.assumed = liquidations.settings_of(settings.config, venue, asset)
         self.exposures, self.holders = known(settings.config, asset)
+        #: What the cascade reads of the map, as long as it is the same array.
+        self.maps: Maps | None = None
         #: Past net selling, and the cascade risk that was computed of it last.
         self.tail = tail.memory_of()
         self.risk = np.zeros(1, risk.MEMORY)
@@ -219,8 +222,11 @@ class Track:
     def pass_time(self, now: int, own_row: bool) -> int:
         """Let row time pass; return the records that are due."""
         if own_row and self.book is not None:
-            flow.close(self.flow, self.settings.flow, *self.book.ladder(), self.unit, max(self.clock, now))
-            self._close_tail(max(self.clock, now))
+            moment = max(self.clock, now)
+            # Most calls are for the depth's cadence, and close no cell of the flow.
+            if not 0 < moment < int(self.flow["cell_ends"][0]):
+                flow.close(self.flow, self.settings.flow, *self.book.ladder(), self.unit, moment)
+            self._close_tail(moment)
         due, self.due, self.alarm = health.pass_time(self.memory, self.settings.limits, now, own_row)
         return self._also(due, own_row)
 
@@ -304,33 +310,59 @@ class Track:
         return False
 
     def _see_cascade(self) -> cascade.Sight | None:
-        """Look at this book as the cascade does, unless that was done; None where the model cannot be asked."""
+        """Look at this book as the cascade does, and keep its risk; None where the model cannot be asked."""
         if self.reason != OK or not answers(self.book, self.unit):
             return None
+        sight = self._look_cascade()
+        # Not by whether it was looked at: what one track remembers may not depend on what others did in between.
+        cascade.renew_risk(self.settings.config, sight.seen, (self.tail, self.settings.tail), self.risk, self.clock)
+        return sight
+
+    def _look_cascade(self) -> cascade.Sight:
+        """Look at a book that answers, unless that was done."""
         assert self.book is not None
         known, lasts = self.settings, self.settings.config.cascade.duration
         cells = int(self.flow["ring_count"][0]) if lasts else 0
         of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
         sight = known.cascade_sight
         if known.cascade_of != of or sight is None:
-            maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
             refill = Refill(flow=self.flow, settings=known.flow, duration=lasts)
             levels, mid = self.within(cascade.reach_of(known.config)), mid_of(self.book, self.unit)
-            sight = known.cascade_sight = cascade.see(known.config, levels, mid, self.unit, maps, refill)
-            known.cascade_of, known.cascade_told = of, False
-        # Not by whether it was looked at: what one track remembers may not depend on what others did in between.
-        cascade.renew_risk(known.config, sight.seen, (self.tail, known.tail), self.risk, self.clock)
+            sight = cascade.see(known.config, levels, mid, self.unit, self._maps(), refill)
+            known.cascade_sight, known.cascade_of, known.cascade_told = sight, of, False
+            known.cascade_interest = float(self.map["open_interest"][0])
         return sight
 
-    def _cascade(self, row: Rows) -> bool:
-        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
-        sight, known, own = self._see_cascade(), self.settings, self.own[0]
-        if sight is None:
-            return False
+    def _maps(self) -> Maps:
+        """Give the map with the exposures; which of those are gone is noted as it is now."""
+        if self.maps is None or self.maps.memories is not self.map or len(self.exposures):
+            self.maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
+        return self.maps
+
+    def own_cascade(self) -> tuple[cascade.Sight, Rows] | None:
+        """Give what the cascade of this book alone is, its risk apart: the asset's own, if there is no other book.
+
+        None where open interest has come since it was looked at.
+        """
+        sight, known = self._look_cascade(), self.settings
+        if known.cascade_interest != float(self.map["open_interest"][0]):
+            return None
+        self._fill_cascade(sight)
+        return sight, known.rows["cascade"]
+
+    def _fill_cascade(self, sight: cascade.Sight) -> None:
+        known, row = self.settings, self.settings.rows["cascade"]
         if not known.cascade_told:
             cascade.fill(known.config, sight, row)
             row["holders"] = self.holders
             known.cascade_told = True
+
+    def _cascade(self, row: Rows) -> bool:
+        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
+        sight, own = self._see_cascade(), self.own[0]
+        if sight is None:
+            return False
+        self._fill_cascade(sight)
         risk.tell(self.risk, row)
         own["cascade"] = self.clock
         own["told"][:, : sight.critical.shape[1]] = sight.critical

@@ -270,7 +270,7 @@ def reach_of(config: EngineConfig) -> int:
 
 def read_maps(maps: Maps, mids: Sequence[float]) -> Forced:
     """Give what maps force, `mids` being those of their venues."""
-    if not maps.estimated and len(maps.exposures) == 0:
+    if len(maps.exposures) == 0 and max(maps.memories["open_interest"].tolist()) <= 0.0:
         return Forced(triggers=(NOTHING, NOTHING), exposures=0, source=0, coverage=0.0)
     triggers = forced(maps, FALL), forced(maps, SQUEEZE)
     standing, source = maps.standing, source_of(maps, triggers)

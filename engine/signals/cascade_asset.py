@@ -19,7 +19,7 @@ from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.fields import Field, Layout, Signal
 from engine.schema import Rows
-from engine.signals.cascade import FIELDS, SIGNS, Seen, fill_maps, measure, reach_of, read_maps, tell_risk
+from engine.signals.cascade import FIELDS, SIGNS, Seen, Sight, fill_maps, measure, reach_of, read_maps, tell_risk
 from engine.topics import SIGNAL_CASCADE
 from engine.triggers import known, maps_of
 
@@ -42,6 +42,8 @@ class Part:
     flow_settings: Rows
     #: What gives the levels within so many bps of the mid, if others share them; else the book is walked.
     near: Callable[[int], tuple[Rows, Rows]] | None = None
+    #: What gives the cascade of this book alone and its row, if that is at hand.
+    own: Callable[[], tuple[Sight, Rows] | None] | None = None
 
     @property
     def mid(self) -> Fraction:
@@ -103,6 +105,10 @@ def joined(sides: Sequence[Ladder]) -> Ladder:
 
 def measure_asset(config: EngineConfig, asset: str, parts: Sequence[Part], row: Rows) -> Whole:
     """Fill an asset's CASCADE row, but for its risk, from at least one part; give what it was measured from."""
+    own = parts[0].own() if len(parts) == 1 and parts[0].own else None
+    if own is not None and own[1].dtype == row.dtype:
+        row[:] = own[1]
+        return alone(parts[0], own[0], known(config, asset)[1])
     whole = lay_upon(config, asset, parts)
     found = read_maps(whole.seen.maps, whole.mids)
     fill_maps(found, row)
@@ -110,6 +116,12 @@ def measure_asset(config: EngineConfig, asset: str, parts: Sequence[Part], row: 
     row["fall_refill"], row["squeeze_refill"] = whole.rates
     measure(config, whole.seen.mid, whole.seen.sides, found.triggers, row)
     return whole
+
+
+def alone(part: Part, sight: Sight, holders: int) -> Whole:
+    """Give an asset of one book."""
+    mids, venues = (float(part.mid),), (part.key,)
+    return Whole(seen=sight.seen, mids=mids, venues=venues, left_out=(), rates=sight.rates, holders=holders)
 
 
 class AssetCascade:

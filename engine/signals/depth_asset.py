@@ -107,7 +107,8 @@ def measure_across(
     around, owned = np.zeros((2, 2, len(bands))), np.zeros((2, 2, len(bands)))
     complete = np.ones((2, len(bands)), bool)
     for part in parts:
-        levels, scale, mid = _near(part, middle, bands), _scale(part), part.mid
+        scale, mid = _scale(part), part.mid
+        levels = _near(part, mid, middle, bands)
         for side, way in enumerate((1, -1)):
             limits = edges_of(middle, scale, bands, way)
             before = float(around[side, 0, at])
@@ -133,10 +134,12 @@ def _scale(part: Part) -> int:
     return round(float(part.unit["price"][0]))
 
 
-def _near(part: Part, middle: Fraction, bands: Sequence[int]) -> tuple[Rows, Rows]:
+def _near(part: Part, mid: Fraction, middle: Fraction, bands: Sequence[int]) -> tuple[Rows, Rows]:
     """Give bids and asks at least as far as the widest band around either price."""
-    off = abs(part.mid - middle) / part.mid
-    return (part.near or part.book.within)(min(bands[-1] + int(off * 2 * BPS) + 2, BPS - 1))
+    reach = bands[-1] + 2
+    if mid != middle:
+        reach += int(abs(mid - middle) / mid * 2 * BPS)
+    return (part.near or part.book.within)(min(reach, BPS - 1))
 
 
 def _shown(part: Part, limits: Ints, way: int) -> NDArray[np.bool_]:
