@@ -175,9 +175,7 @@ class Asset:
         found = {**dict(zip(layout.names, cells, strict=True)), **by_venue, **left_out}
         return self._encode(signal, now, ((field.name, found[field.name]) for field in signal.fields), why)
 
-    def _encode(
-        self, signal: Signal, now: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]
-    ) -> bytes:
+    def _encode(self, signal: Signal, now: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
         reason = int(self.own["reason"][0])
         record = {
             "schema": RECORD_VERSION,

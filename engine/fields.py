@@ -169,10 +169,12 @@ class Layout:
         whys = {field.why: (field.why, "<u1", shapes[field.name]) for field in self._fields if field.why}
         self.dtype = np.dtype([*values, *whys.values(), ("undefined", "<i8")], align=True)
         booleans = {field.name for field in self._fields if field.type == "boolean"}
-        self._words = tuple(field.name for field in self._fields if field.type == "string")
-        self._whys = tuple(whys)
+        self._words = tuple((at, field) for at, field in enumerate(self._fields) if field.type == "string")
+        self._whys = {why: [at for at, field in enumerate(self._fields) if field.why == why] for why in whys}
         self._read, self._places = reader_of(self.dtype, self.names, booleans)
-        self._look, self._looked = look_of(self.dtype, self._words, tuple(whys))
+        #: How many numbers a row has.
+        self._count = sum(place.stop - place.start if isinstance(place, slice) else 1 for place in self._places)
+        self._look, self._looked = look_of(self.dtype, [field.name for _, field in self._words], tuple(whys))
         self._states: dict[tuple[Any, ...], State] = {}
 
     def values(self, row: Rows) -> tuple[dict[str, Any], dict[str, str]]:
@@ -195,25 +197,22 @@ class Layout:
 
     def _learn(self, key: tuple[Any, ...]) -> State:
         """Work out how to read rows of one state: their words, their companions, and whether anything is undefined."""
-        held = self._looked(key)
-        places, others = list(self._places), list[Any]()
+        held, places, others = self._looked(key), list(self._places), list[Any]()
         parts, reasons = list[tuple[int, bytes]](), dict[str, str]()
-        count = sum(place.stop - place.start if isinstance(place, slice) else 1 for place in places)
-        for at, field in enumerate(self._fields):
-            if field.type == "string":
-                word = held[field.name]
-                told = [field.values[each] for each in word] if field.over else field.values[word[0]]
-                places[at] = count + len(others)
-                others.append(told)
-        for name in self._whys if key[-1] else ():
+        for at, field in self._words:
+            told = tuple(field.values[word] for word in held[field.name])
+            places[at] = self._count + len(others)
+            others.append(told if field.over else told[0])
+        for name, spoken_of in self._whys.items() if key[-1] else ():
             missing = held[name]
-            for at, field in enumerate(self._fields):
-                if field.why != name or not any(missing):
-                    continue
+            if not any(missing):
+                continue
+            for at in spoken_of:
+                field = self._fields[at]
                 reasons[field.name] = WHY[max(missing)]
                 if all(missing):
-                    places[at] = count + len(others)
-                    others.append([None] * len(missing) if field.over else None)
+                    places[at] = self._count + len(others)
+                    others.append((None,) * len(missing) if field.over else None)
                 else:
                     parts.append((at, missing))
         if len(self._states) >= MOST_STATES:
@@ -255,7 +254,9 @@ def look_of(
     ends = {name: fields[name][1] + fields[name][0].itemsize for name in whys}
     begin = fields[whys[0]][1] if whys else 0
     length = max(ends.values()) - begin if whys else 0
-    last = Struct(f"<{begin}x{length}s{fields['undefined'][1] - begin - length}xq").unpack_from
+    last: Callable[..., tuple[Any, ...]] = Struct(
+        f"<{begin}x{length}s{fields['undefined'][1] - begin - length}xq"
+    ).unpack_from
 
     def look(row: Rows) -> tuple[Any, ...]:
         return read(row) + last(row)

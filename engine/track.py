@@ -52,6 +52,8 @@ OWN: Final = np.dtype(
 #: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
 PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
 TOO_EARLY: Final = int(Why.TOO_EARLY)
+#: Whether the book may be believed.
+TRUST: Final = reader_of(health.MEMORY, ("crossed_since", "partial", "reason"), ())[0]
 #: What every record says of the instrument's memory.
 STAMPS: Final = reader_of(health.MEMORY, ("clock", "received", "exchanged", "last", "epoch"), ())[0]
 #: The ladder of an instrument that is not known yet; never written.
@@ -169,15 +171,14 @@ class Track:
     @property
     def reason(self) -> int:
         """Say why the book cannot be measured now, OK where it can."""
-        own = self.memory[0]
-        reason = int(own["reason"])
+        crossed_since, partial, reason = TRUST(self.memory)
         if reason != OK:
             # Of an instrument whose first row is only being taken nothing was told yet.
             return reason if reason > OK else int(Reason.UNSYNCED)
-        if own["partial"]:
+        if partial:
             return int(Reason.PARTIAL)
         # Not for long enough to be a change of state, but nothing can be measured against such a mid.
-        return int(Reason.CROSSED) if own["crossed_since"] else OK
+        return int(Reason.CROSSED) if crossed_since else OK
 
     def step(self, cursor: Rows, whole_tail: Rows, messages: Rows, levels: Rows, trades: Rows) -> int:
         """Take messages from the cursor's on, as `engine.step` does; return why it stopped."""
@@ -404,7 +405,8 @@ class Track:
         bids, asks = self.reaching(config.bands[-1])
         pockets = config.pocket_band, config.pocket_share
         past = known.baseline_bands, self.references
-        tell_depth(*self._compared(), bids, asks, known.notionals, *pockets, *past, known.view, row)
+        given: list[Any] = [*self._compared(), bids, asks, known.notionals, *pockets, *past, known.view, row]
+        tell_depth(*given)
 
     def _write(self, signal: str, reason: int, row: Rows) -> bytes:
         layout = self.settings.layouts[signal]
