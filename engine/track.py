@@ -8,62 +8,26 @@ import numpy as np
 import orjson
 
 from engine import baseline, liquidations, risk, tail, vacuum
-from engine.book import Arrays, Book
+from engine.book import Book
 from engine.books import Refill, answers, mid_of
 from engine.comparison import PRESENT
-from engine.config import MOST_DROPS
-from engine.errors import BadConfig, BadFrame, BadRecord
-from engine.fields import RECORD_VERSION, Why, reader_of
+from engine.errors import BadFrame, BadRecord
 from engine.inputs import INPUTS
 from engine.instant import compare, tell_depth
-from engine.instrument import Instrument, from_row
-from engine.ladder import MEMORY
+from engine.instrument import Instrument
 from engine.money import UNIT, unit_of
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
-from engine.settings import CASCADE, CHANGED, FLOW, MOVED, SIGNALS, VACUUM, Settings
+from engine.settings import CASCADE, CHANGED, FLOW, MOVED, VACUUM, Settings
 from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
+from engine.track_memory import NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, head_of, parse_instrument
 from engine.triggers import Maps, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
-
-#: What a track remembers beside the memories of its signals.
-OWN: Final = np.dtype(
-    [
-        #: Cell of the grid in which the cascade was last asked, and row time of its last record.
-        ("cell", "<i8"),
-        ("cascade", "<i8"),
-        #: Critical shocks of falls and squeezes in that record.
-        ("told", "<f8", (2, MOST_DROPS)),
-        #: Row time of the last vacuum record.
-        ("vacuum", "<i8"),
-        #: Largest gap of each side in the last depth record, bps, and why not, a Why.
-        ("pocket", "<f8", (2,)),
-        ("pocket_why", "<i8", (2,)),
-        #: Row time of each signal's last twin for late joiners.
-        ("latest", "<i8", (len(SIGNALS),)),
-    ],
-    align=True,
-)
-#: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
-PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
-TOO_EARLY: Final = int(Why.TOO_EARLY)
-#: Whether the book may be believed.
-TRUST: Final = reader_of(health.MEMORY, ("crossed_since", "partial", "reason"), ())[0]
-#: What every record says of the instrument's memory.
-STAMPS: Final = reader_of(health.MEMORY, ("clock", "received", "exchanged", "last", "epoch"), ())[0]
-#: The ladder of an instrument that is not known yet; never written.
-NOWHERE: Final[Arrays] = (
-    np.zeros(1, MEMORY),
-    np.zeros((5, 0), np.int64),
-    np.zeros((2, 0), np.int64),
-    np.zeros((2, 0), np.int64),
-    np.zeros((2, 2, 0), np.int64),
-)
 
 
 class Track:
@@ -98,7 +62,7 @@ class Track:
     )
 
     def __init__(self, key: str, asset: str, settings: Settings) -> None:
-        venue, _, symbol = key.partition(":")
+        venue = key.partition(":")[0]
         self.key = key
         self.asset = asset
         self.settings = settings
@@ -128,15 +92,7 @@ class Track:
         #: Levels that records of one instant share.
         self.sides = Sides()
         self.unit = empty(UNIT)
-        self.head: dict[str, Any] = {
-            "schema": RECORD_VERSION,
-            "signal": "",
-            "instrument": key,
-            "venue": venue,
-            "symbol": symbol,
-            "asset": asset,
-            "quote": None,
-        }
+        self.head = head_of(key, asset)
 
     def name(self, instrument: Instrument) -> int:
         """Take an INSTRUMENT row; one with other units makes every integer known so far meaningless."""
@@ -414,11 +370,7 @@ class Track:
         return self._encode(signal, reason, zip(layout.names, cells, strict=True), why)
 
     def _encode(self, signal: str, reason: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
-        clock, received, exchanged, last, epoch = STAMPS(self.memory)
-        record = {**self.head, "signal": signal, "time": clock}
-        record["received"], record["exchanged"] = received or None, exchanged or None
-        record["last"], record["epoch"] = last or None, epoch or None
-        record["state"], record["reason"] = "ok" if reason == OK else "unknown", REASONS[reason]
+        record = envelope_of(self.head, signal, self.memory, REASONS[reason])
         record.update(fields)
         record["why"] = why
         return orjson.dumps(record)
@@ -446,11 +398,3 @@ class Track:
         if track.book is not None:
             track.book.load(book)
         return track
-
-
-def parse_instrument(key: str, row: np.void) -> Instrument:
-    """Read an INSTRUMENT row. Raises BadRecord on one that no version of ours has written."""
-    try:
-        return from_row(key, row)
-    except (BadConfig, ValueError) as error:
-        raise BadRecord(f"instrument row of {key} is malformed: {error}") from error
