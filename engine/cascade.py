@@ -214,6 +214,22 @@ def curve(
 
 
 @kernel
+def critical(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, bounds: Floats, out: Floats) -> None:
+    """Write Qc(x) per bound x (descending), as `curve` does."""
+    depth, forced, best = 0.0, 0.0, 0.0
+    i, j = 0, 0
+    for k in range(len(bounds)):
+        while i < len(prices) and prices[i] >= bounds[k]:
+            depth += sizes[i]
+            while j < len(marks) and marks[j] >= prices[i]:
+                forced += amounts[j]
+                j += 1
+            best = max(best, depth - forced)
+            i += 1
+        out[k] = best
+
+
+@kernel
 def branching(marks: Floats, amounts: Floats, prices: Floats, sizes: Floats, high: float, low: float) -> float:
     """Return the local branching ratio of [low, high): forced sales / bids there, -1 where no bid rests.
 
