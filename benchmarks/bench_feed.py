@@ -10,7 +10,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -144,9 +144,12 @@ class Ear:
 
     def opened(self, listener: Listener) -> None: ...
 
-    def frame(self, received: int, raw: bytes) -> None:
-        self.stamps.append(received)
-        self.size += len(raw)
+    def frames(self, received: int, whole: Sequence[bytes]) -> None:
+        for raw in whole:
+            self.stamps.append(received)
+            self.size += len(raw)
+            received += 4
+        self.stamp.after(4 * (len(whole) - 1))
 
     def lost(self, code: int, reason: str) -> None:
         self.ended.set()

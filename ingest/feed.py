@@ -168,14 +168,23 @@ class Feed:
         return self._stamp.after(ROOM)
 
     def put(self, received: int, link: Link | None, content: Content) -> None:
-        """Queue a line; frames only while there is room."""
+        """Queue a line of our own."""
         if isinstance(content, bytes):
-            if link is not None and self._bytes > self._most:
-                self._intake.counts["overflows"] += 1
-                link.abort(f"{self._bytes} bytes wait, allowed are {self._most}")
-                return
             self._bytes += len(content)
         self._lines.append((received, link, content))
+        self._ready.set()
+
+    def put_frames(self, received: int, link: Link, whole: Sequence[bytes]) -> None:
+        """Queue frames of one read while there is room; the first was stamped, the others are here."""
+        for raw in whole:
+            if self._bytes > self._most:
+                self._intake.counts["overflows"] += 1
+                link.abort(f"{self._bytes} bytes wait, allowed are {self._most}")
+                break
+            self._bytes += len(raw)
+            self._lines.append((received, link, raw))
+            received += ROOM
+        self._stamp.after((len(whole) - 1) * ROOM)
         self._ready.set()
 
     def handover(self, streams: Sequence[Stream], successor: int) -> Handover:
