@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -199,7 +199,8 @@ def feed(pipe: Connection, broker: BrokerConfig) -> None:
     pipe.send("warm")
     address: Address = pipe.recv()
     settings = {"socket_url": address.socket_url, "rest_url": address.rest_url, "channels": address.channels}
-    sink = TopicSink(broker, [MARKET])
+    # Rows have waited for company already.
+    sink = TopicSink(replace(broker, linger=0), [MARKET])
     asyncio.run(run_ingest([(address.venue, address.symbols, settings)], sink))
 
 

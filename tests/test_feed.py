@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from airpocket.live import settled
+from airpocket.settled import settled
 from engine import wire
 from engine.errors import BadConfig, Undelivered
 from engine.schema import Batch
