@@ -80,9 +80,9 @@ class Timeline:
             carriers.discard(connection)
 
     def answer(self, connection: ServerConnection, frame: bytes, stream: str = "") -> None:
-        """Send a connection something that is not on the tape, in its place among the frames."""
+        """Send a connection what is not on the tape, in its place; numbered with the others if it is of a stream."""
         if connection.state is State.OPEN:
-            own = self._numbered(connection, frame, stream)
+            own = self._numbered(connection, frame, stream) if stream else frame
             connection.transport.write(Frame(Opcode.TEXT, own).serialize(mask=False))
 
     def _numbered(self, connection: ServerConnection, frame: bytes, stream: str) -> bytes:

@@ -178,7 +178,7 @@ class _Path:
         for frame in self.venue.subscribe(self.streams):
             asked = self.venue.emulation.subscribed(frame)
             if asked is not None:
-                self.receive(self.numbered(asked[1], ""))
+                self.receive(asked[1])
 
     def mend(self, now: int, position: int) -> None:
         """Do what the session has asked for, once its time has come."""
