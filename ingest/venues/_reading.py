@@ -94,7 +94,9 @@ def instant(value: Any) -> int:
 
 @lru_cache(64)
 def _day(text: str) -> int:
-    """Return the second that a day begins with."""
+    """Return the second that a day begins with; nanoseconds of 64 bits know the years 1970 to 2261."""
+    if not "1970" <= text[:4] < "2262":
+        raise BadFrame("bad_time", f"{text!r} is no day of the years 1970 to 2261")
     try:
         return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
     except ValueError as error:

@@ -1,0 +1,49 @@
+"""What Kraken's two venues share: common names of assets, checked fields, times as its frames print them."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from engine.errors import BadFrame
+from engine.instrument import Instrument
+from ingest.decimals import scaled
+from ingest.venues._reading import Level, positive
+
+#: Kraken's own names of assets, where they are not everybody's.
+_NAMES: Final = {"XBT": "BTC", "XDG": "DOGE"}
+
+
+def common(asset: str) -> str:
+    """Return the common name of an asset, `BTC` for `XBT`."""
+    return _NAMES.get(asset, asset)
+
+
+def pair(name: str) -> str:
+    """Return a pair by the common names of both its assets, `BTC/USD` for `XBT/USD`."""
+    return "/".join(map(common, name.split("/")))
+
+
+def printed(at: int) -> str:
+    """Write a time, ns, as `2023-10-06T17:35:55.440295Z`."""
+    return f"{datetime.fromtimestamp(at // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1_000_000:06d}Z"
+
+
+def side(value: Any, known: dict[str, int]) -> int:
+    """Return the aggressor's side: every trade of Kraken names the taker's."""
+    met = known.get(value) if type(value) is str else None
+    if met is None:
+        raise BadFrame("bad_side", f"{str(value)[:40]!r}, allowed are {', '.join(known)}")
+    return met
+
+
+def best(instrument: Instrument, price: Any, size: Any) -> Level:
+    """Return a side's best level; one of size 0 is empty and may have any price."""
+    met = scaled(size, instrument.size_decimals)
+    return (positive if met else scaled)(price, instrument.price_decimals), met
+
+
+def objects(values: list[Any]) -> list[dict[str, Any]]:
+    """Return a list's members, objects all."""
+    for value in values:
+        if type(value) is not dict:
+            raise BadFrame("structure", f"{str(value)[:40]!r} is no object")
+    return values
