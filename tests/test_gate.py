@@ -1,8 +1,6 @@
-"""Gate's futures: a capture, the documentation's frames, what is refused, the emulated venue."""
+"""Gate's futures: the documentation's frames, what is refused, the emulated venue."""
 
 import contextlib
-from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +12,8 @@ from hypothesis import strategies as st
 from engine.errors import BadConfig, BadFrame, Gap
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Channel, Contract, Coverage, Kind, PriceKind, Reference, Status
-from ingest.captures import Entry, What, read_capture
-from ingest.mirror import Mirror, Rule
 from ingest.sync import BookSync, Verdict
-from ingest.venues import Decoded, load
+from ingest.venues import load
 from ingest.venues._gate import ALL_SINCE
 
 GATE = load("gate_futures")
@@ -30,7 +26,7 @@ def instrument(symbol: str = "BTC_USDT", sizes: int = 1) -> Instrument:
     return Instrument(
         venue="gate_futures",
         symbol=symbol,
-        asset="BTC",
+        asset=symbol[:3],
         quote="USDT",
         contract=Contract.LINEAR,
         price_decimals=1,
@@ -57,113 +53,29 @@ LEGACY = frame(
     "order_book_update", {"t": T, "U": 5, "u": 6, "s": "BTC_USDT", "a": [{"p": "77232.2", "s": 21}], "b": []}
 )
 TOUCH = frame("book_ticker", {"t": T - 1, "u": 12, "s": "BTC_USDT", "b": "77179", "B": 107847, "a": "77179.1", "A": 5})
-SOLD = {"size": -108, "id": 27753479, "create_time": 1545136464, "create_time_ms": T - 3, "price": "77200.5"}
+SOLD: dict[str, Any] = {
+    "size": -108,
+    "id": 27753479,
+    "create_time": 1545136464,
+    "create_time_ms": T - 3,
+    "price": "77200.5",
+}
 SOLD |= {"contract": "BTC_USDT"}
 TRADE = frame("trades", [SOLD])
-RATES = {"contract": "BTC_USDT", "last": "77175.1", "mark_price": "77183.55", "funding_rate": "-0.000072"}
+RATES: dict[str, Any] = {
+    "contract": "BTC_USDT",
+    "last": "77175.1",
+    "mark_price": "77183.55",
+    "funding_rate": "-0.000072",
+}
 RATES |= {"funding_next_apply": 1789459200, "index_price": "77221.8", "total_size": "651185722", "t": T - 4}
 TICKER = frame("tickers", [RATES])
-LIQUIDATED = {"contract": "BTC_USDT", "price": "77000.1", "time": T - 5, "size": -23}
+LIQUIDATED: dict[str, Any] = {"contract": "BTC_USDT", "price": "77000.1", "time": T - 5, "size": -23}
 LIQUIDATION = frame("public_liquidates", [LIQUIDATED])
-WARNED = {"contract": "BTC_USDT", "settle": "usdt", "state": "warning", "update_time": T - 6}
+WARNED: dict[str, Any] = {"contract": "BTC_USDT", "settle": "usdt", "state": "warning", "update_time": T - 6}
 WARNING = frame("adl_warning", WARNED, "all")
 UPGRADE = frame("system", {"type": "upgrade", "msg": "reconnect please"})
 FRAMES = (SNAPSHOT, DELTA, LEGACY, TOUCH, TRADE, TICKER, LIQUIDATION, WARNING, UPGRADE)
-
-
-class Books:
-    """Books of a capture by the venue's rule: held deltas, the REST snapshot, consecutive ids."""
-
-    def __init__(self, known: dict[str, Instrument]) -> None:
-        self.known = known
-        self.chains: dict[str, BookSync[Decoded]] = {}
-        self.mirrors = {symbol: Mirror(each, Rule()) for symbol, each in known.items()}
-        self.verdicts: Counter[Verdict] = Counter()
-
-    def delta(self, decoded: Decoded) -> None:
-        if decoded.symbol not in self.chains:
-            self.chains[decoded.symbol] = BookSync(decoded.symbol, "consecutive")
-            self.chains[decoded.symbol].begin()
-        message = decoded.message[0]
-        ids = (int(message[key]) for key in ("first", "last", "previous"))
-        self._judge(decoded.symbol, self.chains[decoded.symbol].diff(*ids, decoded), decoded)
-
-    def snapshot(self, decoded: Decoded) -> None:
-        chain = self.chains[decoded.symbol]
-        self._judge(decoded.symbol, chain.snapshot(chain.epoch, int(decoded.message["last"][0]), decoded), decoded)
-
-    def _judge(self, symbol: str, verdict: Verdict, decoded: Decoded) -> None:
-        self.verdicts[verdict] += 1
-        bridged = self.chains[symbol].take() if verdict is Verdict.BRIDGED else []
-        for each in bridged or ([decoded] if verdict is Verdict.APPLY else []):
-            message = each.message[0]
-            change = self.mirrors[symbol].replace if message["kind"] == Kind.SNAPSHOT else self.mirrors[symbol].apply
-            change(each.rows, int(message["bids"]))
-            self.mirrors[symbol].check(None, int(message["last"]), int(message["first"]))
-
-
-def listed(entries: list[Entry]) -> dict[str, Instrument]:
-    """Give the instruments of the capture's books, from the listing that it begins with."""
-    (body,) = (entry.raw for entry in entries if entry.url.endswith("/contracts"))
-    named = {entry.url.partition("contract=")[2].partition("&")[0] for entry in entries if "order_book?" in entry.url}
-    return {each.symbol: each for each in GATE.parse_instruments(body, sorted(named))}
-
-
-@pytest.mark.tape
-def test_a_capture_has_ten_books_without_a_gap_and_touches_agree(captures: Path) -> None:
-    names = ("GATEIO_FUTURES.0.gz", "GATEIO_FUTURES.ws.1.0.gz", "GATEIO_FUTURES.http.0.0.gz")
-    entries = list(read_capture([captures / name for name in names]))
-    known = listed(entries)
-    assert (len(known), known["RDNT_USDT"].contract_size, known["QUICK_USDT"].price_decimals) == (10, 10**9, 2)
-    its, books, met = GATE.decoder(known), Books(known), Counter[str]()
-    touches: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    best: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    for entry in entries:
-        if entry.what is What.ANSWER and "order_book?" in entry.url:
-            symbol = entry.url.partition("contract=")[2].partition("&")[0]
-            assert GATE.emulation.route(entry.url.partition("api.gateio.ws")[2]) == ("depth", symbol, 100)
-            books.snapshot(*its.body(symbol, Channel.DEPTH, entry.raw))
-        if entry.what is not What.RECEIVED:
-            continue
-        channel = orjson.loads(entry.raw)["channel"]
-        try:
-            found = its.decode(entry.raw)
-        except BadFrame as refusal:
-            met[f"{refusal.reason} {channel}"] += 1
-            continue
-        met[channel if found else f"answer {channel}"] += 1
-        for decoded in found:
-            last = int(decoded.message["last"][0])
-            if decoded.channel == Channel.TOUCH:
-                touches[decoded.symbol, last] = decoded.rows.tolist()
-                continue
-            books.delta(decoded)
-            mirror = books.mirrors[decoded.symbol]
-            if books.chains[decoded.symbol].state == 2:
-                best[decoded.symbol, last] = [side[0] for side in mirror.best(1)]
-    assert met == {
-        "futures.order_book_update": 352, "answer futures.order_book_update": 10,
-        "futures.book_ticker": 75, "answer futures.book_ticker": 1, "answer futures.trades": 1,
-        "unknown_channel futures.candlesticks": 1, "answer futures.candlesticks": 10,
-    }  # fmt: skip
-    assert len(books.chains) == 10
-    assert books.verdicts[Verdict.BRIDGED] == 10
-    assert not {Verdict.REFETCH, Verdict.OVERFLOW, Verdict.DISCARDED} & set(books.verdicts)
-    same = touches.keys() & best.keys()
-    assert [touches[key] == best[key] for key in sorted(same)] == [True] * 20
-
-
-@pytest.mark.tape
-def test_a_tape_without_a_listing_shows_the_same_decimals(captures: Path) -> None:
-    names = ("GATEIO_FUTURES.0.gz", "GATEIO_FUTURES.ws.1.0.gz", "GATEIO_FUTURES.http.0.0.gz")
-    entries = list(read_capture([captures / name for name in names]))
-    known = listed(entries)
-    inferred = GATE.infer_instruments([entry.raw for entry in entries if entry.what is What.RECEIVED])
-    assert {each.symbol for each in inferred} == set(known)
-    for each in inferred:
-        its = known[each.symbol]
-        assert (each.asset, each.quote, each.size_decimals) == (its.asset, its.quote, its.size_decimals)
-        assert each.price_decimals <= its.price_decimals
 
 
 def test_a_full_message_is_the_book_and_an_empty_one_moves_its_id() -> None:
@@ -361,7 +273,7 @@ def test_requests_go_channel_by_channel_and_name_every_stream() -> None:
         ("subscribe", GATE.subscribe, GATE.emulation.subscribed),
         ("unsubscribe", GATE.unsubscribe, GATE.emulation.unsubscribed),
     ):
-        asked = []
+        asked: list[str] = []
         for each in written(streams):
             content = orjson.loads(each)
             assert (content["event"], content["time"]) == (event, 123456)

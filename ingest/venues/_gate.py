@@ -3,7 +3,7 @@
 Facts, from the venue's documentation, its change log and captures (2023, 2026):
   `futures.obu` sends prices and sizes as texts; a delta without `b` and `a` moves the id alone. The other channels send
   sizes as bare integers, cut towards zero, unless the handshake has the header `X-Gate-Size-Decimal: 1`; then texts.
-  `futures.book_ticker` counts as the book does: at equal ids it is the book's best (20 of 20 in a capture).
+  `futures.book_ticker` counts as the book does: at equal ids it is the book's best (16 of 16 in a capture).
   A trade's size is negative where a seller struck. `is_internal` marks what the insurance fund or auto-deleveraging
   took over: no match in the book, so it is counted, and no row.
   `futures.public_liquidates` was a bare object, one a second and contract, the rest dropped; since 2026-08-20 it is an
@@ -44,7 +44,7 @@ from ingest.venues._reading import (
 #: From this day on all liquidations are shown, 2026-08-20 in UTC, ns.
 ALL_SINCE: Final = 1_787_184_000 * SECOND
 #: Stamps below this are seconds.
-_SECONDS_END: Final = 100_000_000_000
+_SECONDS_END: Final = 9_200_000_000
 #: Channels whose numbers may stand bare.
 _BARE: Final = (
     b"futures.order_book_update",
