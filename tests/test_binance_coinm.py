@@ -165,8 +165,8 @@ def test_damaged_cells_of_a_book_are_refused_or_flagged(damaged: Path) -> None:
             continue
         if decoded.message["flags"][0] & Flag.BAD_TIME:
             flagged.append(number)
-    # A wrong symbol, ids the wrong way round; published before it happened. A time of 0 (row 2), a side of 2 (row 3, which
-    # no frame has), a price of 50 times the book's (7), a time that fits its neighbours (10,000): one frame cannot tell.
+    # A wrong symbol, ids the wrong way round; published before it happened. One frame cannot tell a time of 0 (2), a
+    # side of 2 (3; no frame has it), a price of 50 times the book's (7), a time that fits its neighbours (10,000).
     assert refused == {1: "wrong_stream", 9: "bad_ids"}
     assert flagged == [3]
     assert {*refused, *flagged} <= touched == {1, 2, 3, 7, 9, 10_000}
