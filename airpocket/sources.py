@@ -129,7 +129,7 @@ class TapeRows:
             frames = [
                 each.raw
                 for each in entries
-                if each.what is What.RECEIVED and each.connection in mine or each.what is What.ANSWER
+                if (each.what is What.RECEIVED and each.connection in mine) or each.what is What.ANSWER
             ]
             session, linger = foreign_session(load(name), frames), Linger()
             self.sessions.append(session)

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 import orjson
 import zstandard
 
-from engine.errors import BadConfig, BadRecord
+from engine.errors import BadConfig, BadFrame, BadRecord
 from ingest import control
 from ingest.venues import Venue, load, names
 
@@ -80,11 +80,17 @@ def is_capture(path: Path) -> bool:
 
 
 def venues_of(entries: Sequence[Entry]) -> dict[str, Venue]:
-    """Name the venue of each connection, by the URL that it connected to; of REST there is no telling."""
+    """Name the venue of each connection, by the URL that it connected to; of REST there is no telling.
+
+    Where several venues share a URL, it is the first that finds a book of its own among the frames.
+    """
     found = {}
     for entry in entries:
-        if entry.what is What.CONNECTED and (venue := _venue(entry.url)) is not None:
-            found[entry.connection] = venue
+        if entry.what is What.CONNECTED and (venues := _venues(entry.url)):
+            found[entry.connection] = venues[-1]
+            if len(venues) > 1:
+                mine = [e.raw for e in entries if e.what is What.RECEIVED and e.connection == entry.connection]
+                found[entry.connection] = next((v for v in venues if _has_books(v, mine)), venues[-1])
     if not found:
         urls = sorted({entry.url for entry in entries if entry.what is What.CONNECTED})
         known = sorted({base for name in names() for base in load(name).sockets.values()})
@@ -112,16 +118,24 @@ def lines_of(entries: Sequence[Entry], venue: Venue, connections: Sequence[str])
         yield at, raw
 
 
-def _venue(url: str) -> Venue | None:
-    """Find the venue at a URL's host whose path agrees the furthest; ports and the last parts of paths may change."""
+def _venues(url: str) -> list[Venue]:
+    """List the venues at a URL's host whose path agrees the furthest; ports and the last parts of paths may change."""
     place = urlsplit(url)
-    fits = []
+    fits: dict[int, dict[str, Venue]] = {}
     for venue in map(load, names()):
         for socket, base in venue.sockets.items():
             if urlsplit(base).hostname == place.hostname:
                 parts = zip(urlsplit(venue.url(base, socket, ())).path.split("/"), place.path.split("/"), strict=False)
-                fits.append((len(list(takewhile(lambda pair: pair[0] == pair[1], parts))), venue.name))
-    return load(max(fits)[1]) if fits else None
+                agreed = len(list(takewhile(lambda pair: pair[0] == pair[1], parts)))
+                fits.setdefault(agreed, {})[venue.name] = venue
+    return list(fits[max(fits)].values()) if fits else []
+
+
+def _has_books(venue: Venue, frames: Sequence[bytes]) -> bool:
+    try:
+        return bool(venue.infer_instruments(frames))
+    except (BadConfig, BadFrame):
+        return False
 
 
 def _route(venue: Venue, url: str) -> str | None:

@@ -212,14 +212,18 @@ class Desk:
 
     def open(self, symbol: str, position: int) -> bytes | None:
         """Return the frame that opens a symbol's book on the socket; None before the tape's first snapshot of it."""
+        mirror, write = self.mirror(symbol, position), self._venue.emulation.book
+        if mirror is None or write is None:
+            return None
+        sides = [np.array(side, LEVEL) for side in mirror.best(EVERY)]
+        return write(self._instruments[symbol], *self._newest[symbol], *sides)
+
+    def mirror(self, symbol: str, position: int) -> Mirror | None:
+        """Return a symbol's book after line `position`, which never falls; None before the tape's first snapshot."""
         while self._taken < len(self._score.books) and self._score.books[self._taken][0] <= position:
             self._take(self._score.books[self._taken][1])
             self._taken += 1
-        write = self._venue.emulation.book
-        if symbol not in self._newest or write is None:
-            return None
-        sides = [np.array(side, LEVEL) for side in self._mirrors[symbol].best(EVERY)]
-        return write(self._instruments[symbol], *self._newest[symbol], *sides)
+        return self._mirrors[symbol] if symbol in self._newest else None
 
     def _take(self, decoded: Decoded) -> None:
         message, mirror = decoded.message[0], self._mirrors[decoded.symbol]

@@ -54,6 +54,10 @@ class Mirror:
         bids = [(-price, size) for price, size in islice(self._bids.items(), levels)]
         return bids, list(islice(self._asks.items(), levels))
 
+    def agrees(self, other: "Mirror") -> bool:
+        """Tell whether another mirror holds the same levels."""
+        return bool(self._bids == other._bids and self._asks == other._asks)
+
     def replace(self, rows: Rows, bids: int) -> None:
         """Begin anew with the levels of a snapshot, best first."""
         pairs = rows.tolist()

@@ -7,11 +7,12 @@ from typing import Any
 
 import orjson
 
+from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import Contract, Kind
 from ingest.captures import What, read_capture
 from ingest.mirror import Mirror
-from ingest.venues import Decoded, Venue
+from ingest.venues import Decoded, Decoder, Venue
 
 
 def wide(venue: str, symbol: str, asset: str = "BTC", quote: str = "USDT", **changed: Any) -> Instrument:
@@ -32,6 +33,14 @@ def row_of(decoded: Decoded) -> Any:
 def frames_of(path: Path) -> list[tuple[int, bytes]]:
     """List what a capture's connection received: when, ns, and the frame."""
     return [(entry.at, entry.raw) for entry in read_capture([path]) if entry.what is What.RECEIVED]
+
+
+def attempt(decoder: Decoder, raw: bytes) -> list[Decoded] | str:
+    """Give what a frame says, or the reason that it is refused for."""
+    try:
+        return decoder.decode(raw)
+    except BadFrame as refusal:
+        return refusal.reason
 
 
 def listings(path: Path, wanted: str) -> bytes:

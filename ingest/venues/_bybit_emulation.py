@@ -33,7 +33,16 @@ def emulation(category: str, depth: int) -> Emulation:
         snapshot=_snapshot,
         book=_book(depth),
         instruments=_listing(category),
+        renumber=_as_subscribed,
     )
+
+
+def _as_subscribed(frame: bytes, stream: str, number: int) -> bytes:
+    """Give a book of another depth the topic that was subscribed: a client takes one depth of a book alone."""
+    head, found, rest = frame.partition(b'"topic":"orderbook.')
+    if not found or not stream.startswith("orderbook."):
+        return frame
+    return head + b'"topic":"' + stream.encode() + rest[rest.index(b'"') :]
 
 
 def _route(category: str) -> Callable[[str], tuple[str, str, int] | None]:

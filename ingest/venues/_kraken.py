@@ -1,6 +1,5 @@
-"""What Kraken's two venues share: common names of assets, checked fields, times as its frames print them."""
+"""What Kraken's two venues share: common names of assets, and checked fields."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from engine.errors import BadFrame
@@ -20,11 +19,6 @@ def common(asset: str) -> str:
 def pair(name: str) -> str:
     """Return a pair by the common names of both its assets, `BTC/USD` for `XBT/USD`."""
     return "/".join(map(common, name.split("/")))
-
-
-def printed(at: int) -> str:
-    """Write a time, ns, as `2023-10-06T17:35:55.440295Z`."""
-    return f"{datetime.fromtimestamp(at // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1_000_000:06d}Z"
 
 
 def side(value: Any, known: dict[str, int]) -> int:

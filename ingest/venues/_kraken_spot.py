@@ -86,7 +86,7 @@ class KrakenDecoder(Reader):
         instrument = self._instrument(entry.get("symbol"))
         bids, asks = (_side(instrument, entry, key) for key in ("bids", "asks"))
         stated = identity(entry, "checksum")
-        # Snapshots had no time before 2025.
+        # Older snapshots have no time.
         timed = kind == Kind.DELTA or "timestamp" in entry
         exchanged = instant(entry.get("timestamp")) if timed else 0
         return book(instrument, kind, bids, asks, exchanged=exchanged, checksum=stated)
@@ -111,7 +111,7 @@ class KrakenDecoder(Reader):
             bid, ask = (
                 best(instrument, decimal(entry.get(key)), decimal(entry.get(f"{key}_qty"))) for key in ("bid", "ask")
             )
-            # Tickers had no time before 2025.
+            # Older tickers have no time.
             exchanged = instant(entry["timestamp"]) if "timestamp" in entry else 0
             decoded.append((instrument, bid, ask, exchanged))
         return [each for met in decoded for each in self._touched(*met)]

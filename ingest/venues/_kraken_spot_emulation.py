@@ -11,10 +11,10 @@ from engine.instrument import Instrument
 from engine.schema import Rows
 from ingest.decimals import shown
 from ingest.venues import Emulation
-from ingest.venues._kraken import pair, printed
+from ingest.venues._kraken import pair
 from ingest.venues._kraken_spot import crc
 from ingest.venues._kraken_spot_instruments import asset_pairs
-from ingest.venues._reading import parse
+from ingest.venues._reading import parse, printed
 
 #: v1's channels -> v2's; its books are called `book-<depth>`.
 OLD: Final = {"trade": "trade", "spread": "ticker", "ticker": "ticker", "book": "book"}

@@ -1,4 +1,4 @@
-"""Kraken's first websocket protocol, parsed frames in, rows out: frozen, and on all tapes older than v2 (2023-10).
+"""Kraken's first websocket protocol, parsed frames in, rows out: frozen, and on all tapes older than v2 (2023).
 
     [channel, {"as": [[price, size, time], ...], "bs": [...]}, "book-1000", "XBT/USD"]           a snapshot
     [channel, {"a": [[price, size, time, "r"?], ...], "c": "974942666"}, "book-1000", "XBT/USD"]  asks changed
@@ -8,7 +8,8 @@
     [channel, {"a": [price, whole lots, size], "b": [...], ...}, "ticker", "XBT/USD"]
 
 Texts have more places than the listing says (`0.000022900` of a pair of 8), and the checksum is over those, so that
-instruments are to be inferred from the tape. Trades have no id. `c` came in 2020 only: before, nothing proves a book.
+instruments are to be inferred from the tape. Trades have no id. Frames of 2019 have no `c`: nothing proves their books.
+Books are truncated to the depth that was subscribed; a tape of another depth than `VENUE.rule` has needs its own rule.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any, Final
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import Kind
-from ingest.decimals import rounded
+from ingest.decimals import MICROSECONDS_END, rounded
 from ingest.venues import Decoded
 from ingest.venues._fields import member
 from ingest.venues._kraken import best, pair, side
@@ -145,7 +146,10 @@ def _fields(value: Any, least: int) -> list[Any]:
 
 def _time(text: Any) -> int:
     """Return seconds with six places, in ns."""
-    return rounded(text, 6) * 1000
+    microseconds = rounded(text, 6)
+    if microseconds >= MICROSECONDS_END:
+        raise BadFrame("bad_time", f"{text!r} is beyond the year 2261")
+    return microseconds * 1000
 
 
 def _checksum(text: Any) -> int | None:

@@ -103,6 +103,11 @@ def _day(text: str) -> int:
         raise BadFrame("bad_time", f"{text!r} is no day") from error
 
 
+def printed(at: int) -> str:
+    """Write a time, ns, as ISO 8601 with six places, `2023-10-06T17:35:55.440295Z`."""
+    return f"{datetime.fromtimestamp(at // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1_000_000:06d}Z"
+
+
 def positive(value: Any, decimals: int) -> int:
     """Return a price or size that must be above 0, in wire decimals."""
     result = scaled(value, decimals)

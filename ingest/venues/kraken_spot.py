@@ -1,4 +1,4 @@
-"""Kraken spot, websocket v2 (since 2023-10): books without ids, proved by a checksum.
+"""Kraken spot, websocket v2 (since 2023): books without ids, proved by a checksum.
 
 "How to maintain a valid order book" and "Book checksum (v2)" of Kraken's documentation:
   1. Subscribe `book` with a depth; the snapshot has so many levels a side.

@@ -56,6 +56,7 @@ VENUE: Final = Venue(
         ping_interval=None,
         ping_timeout=None,
         max_size=8 << 20,
+        resubscribes=200,
     ),
     streams=streams,
     url=url,
