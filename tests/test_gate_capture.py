@@ -1,6 +1,7 @@
 """Gate's recorded frames: ten books of a capture, their touches, their decimals."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import orjson
@@ -13,6 +14,7 @@ from ingest.captures import Entry, What, read_capture
 from ingest.mirror import Mirror, Rule
 from ingest.sync import BookSync, State, Verdict
 from ingest.venues import Decoded, load
+from tests.losing import Losses, lose
 
 GATE = load("gate_futures")
 
@@ -110,3 +112,56 @@ def test_a_tape_without_a_listing_shows_the_same_decimals(captures: Path) -> Non
         its = known[each.symbol]
         assert (each.asset, each.quote, each.size_decimals) == (its.asset, its.quote, its.size_decimals)
         assert each.price_decimals <= its.price_decimals
+
+
+@cache
+def as_today(folder: Path) -> tuple[list[tuple[int, bytes]], list[Instrument]]:
+    """Say the capture's books in the frames of today: the REST body as the message that opens, deltas as pairs."""
+    names = ("GATEIO_FUTURES.0.gz", "GATEIO_FUTURES.ws.1.0.gz", "GATEIO_FUTURES.http.0.0.gz")
+    entries = list(read_capture([folder / name for name in names]))
+    known = listed(entries)
+    decoder = GATE.decoder(known)
+    lines: list[tuple[int, bytes]] = []
+    ids: dict[str, int] = {}
+    for entry in entries:
+        if entry.what is What.ANSWER and "order_book?" in entry.url:
+            symbol = entry.url.partition("contract=")[2].partition("&")[0]
+            (body,) = decoder.body(symbol, Channel.DEPTH, entry.raw)
+            ids[symbol] = int(body.message["last"][0])
+            at, bids = int(body.message["exchanged"][0]), int(body.message["bids"][0])
+            assert GATE.emulation.book is not None
+            opening = GATE.emulation.book(known[symbol], ids[symbol], at, body.rows[:bids], body.rows[bids:])
+            lines.append((entry.at, opening))
+        elif entry.what is What.RECEIVED and b'order_book_update","event":"update"' in entry.raw:
+            content = orjson.loads(entry.raw)
+            result = content["result"]
+            if result["u"] <= ids.get(result["s"], 1 << 62):
+                continue
+            sides = {side: [[each["p"], str(each["s"])] for each in result[side]] for side in "ba"}
+            told = {"t": result["t"], "s": f"ob.{result['s']}.400", "U": result["U"], "u": result["u"], **sides}
+            lines.append((entry.at, orjson.dumps({**content, "channel": "futures.obu", "result": told})))
+    return lines, list(known.values())
+
+
+@pytest.mark.tape
+def test_a_session_keeps_its_books_by_the_rule_of_today(captures: Path) -> None:
+    lines, known = as_today(captures)
+    assert len(lines) > 250
+    outcome = lose(GATE, lines, known, Losses())
+    assert outcome.harm == []
+    assert outcome.wrong == set()
+    assert outcome.counts["session gaps"] == 0
+
+
+@pytest.mark.tape
+@pytest.mark.parametrize("kind", ["drop", "duplicate", "replay"])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_in_twenty_harms_nobody_and_the_books_come_right(kind: str, seed: int, captures: Path) -> None:
+    lines, known = as_today(captures)
+    losses = {"drop": Losses(seed=seed, drop=0.05), "duplicate": Losses(seed=seed, duplicate=0.05)}
+    losses["replay"] = Losses(seed=seed, replay=0.05)
+    outcome = lose(GATE, lines, known, losses[kind])
+    assert outcome.harm == []
+    assert outcome.wrong == set()
+    assert outcome.counts[kind] >= 5
+    assert outcome.counts["session gaps"] >= 1 or kind in ("duplicate", "replay")
