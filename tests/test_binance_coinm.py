@@ -16,6 +16,9 @@ import pytest
 from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Channel, Contract, Coverage, Flag, Kind, PriceKind, Reference
+from ingest import control
+from ingest.emulation import Desk, read_score
+from ingest.session import Session
 from ingest.sync import BookSync, Verdict
 from ingest.venues import load
 from ingest.venues._binance import LARGEST_SINCE, MERGED_SINCE
@@ -260,3 +263,35 @@ def test_a_rating_of_usdm_is_how_near_deleveraging_is(rating: str, value: int) -
         load("binance_spot").decoder({"BTCUSDT": instrument("BTCUSDT")}).body(
             "BTCUSDT", Channel.RISK, orjson.dumps(body)
         )
+
+
+def test_a_rating_is_polled_recorded_and_answered_beside_open_interest() -> None:
+    known = instrument("BTCUSDT", 2)
+    interest = b'{"openInterest":"81000","symbol":"BTCUSDT","time":1723161255000}'
+    risk = b'{"symbol":"BTCUSDT","adlRisk":"medium","updateTime":1723161254000}'
+    touch = {
+        "e": "bookTicker",
+        "u": 9,
+        "s": "BTCUSDT",
+        "b": "7.61",
+        "B": "2",
+        "a": "7.62",
+        "A": "297",
+        "T": 12,
+        "E": 17,
+    }
+    bodies = [
+        control.body(what, "BTCUSDT", 0, 200, body) for what, body in (("open_interest", interest), ("risk", risk))
+    ]
+    lines = [(n, raw) for n, raw in enumerate([orjson.dumps({"stream": "btcusdt@bookTicker", "data": touch}), *bodies])]
+    desk = Desk(USDM, [known], read_score(USDM, lines, [known]))
+    assert desk.answer("open_interest", "BTCUSDT", 0, 5) == (200, interest)
+    assert desk.answer("risk", "BTCUSDT", 0, 5) == (200, risk)
+    bare = Desk(USDM, [known], read_score(USDM, lines[:2], [known]))
+    assert bare.answer("risk", "BTCUSDT", 0, 5)[0] == 400
+    session = Session(USDM, ["BTCUSDT"], [known])
+    session.receive(1, control.opened(1, "public", ["btcusdt@bookTicker"]))
+    session.receive(2, lines[0][1])
+    assert {request.what: request.path for request in session.take_requests()}["risk"] == USDM.risk_path("BTCUSDT")
+    (batch,) = session.receive(3, bodies[1])
+    assert batch.references[["what", "value"]].tolist() == [(Reference.DELEVERAGING, 1)]
