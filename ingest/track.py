@@ -263,8 +263,11 @@ class Track:
                 self._ask(received)
                 return
             message["flags"] |= int(Flag.CHECKSUM_OK) if proven else 0
+        if not self.sync.open(last):
+            self._counts["late_snapshots"] += 1
+            self._ask(received)
+            return
         self._newest = int(message["exchanged"][0])
-        self.sync.open(last)
         self._release(received, monotonic, out, [decoded])
 
     def _mirrored(self, decoded: Decoded) -> Decoded:
