@@ -154,12 +154,12 @@ def test_a_session_keeps_its_books_by_the_rule_of_today(captures: Path) -> None:
 
 
 @pytest.mark.tape
-@pytest.mark.parametrize("kind", ["drop", "duplicate", "replay"])
+@pytest.mark.parametrize("kind", ["drop", "duplicate", "swap", "replay"])
 @pytest.mark.parametrize("seed", range(3))
 def test_one_in_twenty_harms_nobody_and_the_books_come_right(kind: str, seed: int, captures: Path) -> None:
     lines, known = as_today(captures)
     losses = {"drop": Losses(seed=seed, drop=0.05), "duplicate": Losses(seed=seed, duplicate=0.05)}
-    losses["replay"] = Losses(seed=seed, replay=0.05)
+    losses |= {"swap": Losses(seed=seed, swap=0.05), "replay": Losses(seed=seed, replay=0.05)}
     outcome = lose(GATE, lines, known, losses[kind])
     assert outcome.harm == []
     assert outcome.wrong == set()
