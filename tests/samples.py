@@ -9,6 +9,7 @@ SPOT, LINEAR, INVERSE = Contract.SPOT, Contract.LINEAR, Contract.INVERSE
 
 #: Venue -> two symbols, the first one's quote and contract, and what else its instrument must be like.
 SAMPLES: Final[dict[str, tuple[tuple[str, str], str, Contract, dict[str, int]]]] = {
+    "binance_coinm": (("BTCUSD_PERP", "ETHUSD_PERP"), "USD", INVERSE, {"size_decimals": 0, "contract_size": 10**10}),
     "binance_spot": (
         ("BTCUSDT", "ETHUSDT"),
         "USDT",
@@ -24,6 +25,7 @@ SAMPLES: Final[dict[str, tuple[tuple[str, str], str, Contract, dict[str, int]]]]
     "coinbase_advanced": (("BTC-USD", "ETH-USD"), "USD", SPOT, {}),
     "coinbase_exchange": (("BTC-USD", "ETH-USD"), "USD", SPOT, {}),
     "deribit": (("BTC-PERPETUAL", "ETH-PERPETUAL"), "USD", INVERSE, {"size_decimals": 0, "contract_size": 10**8}),
+    "gate_futures": (("BTC_USDT", "ETH_USDT"), "USDT", LINEAR, {"contract_size": 10**6}),
     "kraken_futures": (("PF_XBTUSD", "PF_ETHUSD"), "USD", LINEAR, {}),
     "kraken_spot": (("BTC/USD", "ETH/USD"), "USD", SPOT, {}),
     "okx": (("BTC-USDT-SWAP", "ETH-USDT-SWAP"), "USDT", LINEAR, {}),

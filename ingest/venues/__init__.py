@@ -106,7 +106,8 @@ class Limits:
 class Emulation:
     """The venue's own side of the wire, for the emulator: pure functions, no server."""
 
-    #: Path with query -> (what, symbol, limit), what being "depth", "instruments" or "open_interest"; None: unknown.
+    #: Path with query -> (what, symbol, limit), what being "depth", "instruments", "open_interest" or "risk"; None:
+    #: unknown.
     route: Callable[[str], tuple[str, str, int] | None]
     #: Frame -> name of the stream it belongs to, or None for an ACK.
     stream_of: Callable[[bytes], str | None]
