@@ -1,7 +1,6 @@
 """Gate's recorded frames: ten books of a capture, their touches, their decimals."""
 
 from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import orjson
@@ -10,10 +9,11 @@ import pytest
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import Channel, Kind
-from ingest.captures import Entry, What, read_capture
+from ingest.captures import What, read_capture
 from ingest.mirror import Mirror, Rule
 from ingest.sync import BookSync, State, Verdict
 from ingest.venues import Decoded, load
+from tests.gate import as_today, listed
 from tests.losing import Losses, lose
 
 GATE = load("gate_futures")
@@ -47,13 +47,6 @@ class Books:
             change = self.mirrors[symbol].replace if message["kind"] == Kind.SNAPSHOT else self.mirrors[symbol].apply
             change(each.rows, int(message["bids"]))
             self.mirrors[symbol].check(None, int(message["last"]), int(message["first"]))
-
-
-def listed(entries: list[Entry]) -> dict[str, Instrument]:
-    """Give the instruments of the capture's books, from the listing that it begins with."""
-    (body,) = (entry.raw for entry in entries if entry.url.endswith("/contracts"))
-    named = {entry.url.partition("contract=")[2].partition("&")[0] for entry in entries if "order_book?" in entry.url}
-    return {each.symbol: each for each in GATE.parse_instruments(body, sorted(named))}
 
 
 @pytest.mark.tape
@@ -112,35 +105,6 @@ def test_a_tape_without_a_listing_shows_the_same_decimals(captures: Path) -> Non
         its = known[each.symbol]
         assert (each.asset, each.quote, each.size_decimals) == (its.asset, its.quote, its.size_decimals)
         assert each.price_decimals <= its.price_decimals
-
-
-@cache
-def as_today(folder: Path) -> tuple[list[tuple[int, bytes]], list[Instrument]]:
-    """Say the capture's books in the frames of today: the REST body as the message that opens, deltas as pairs."""
-    names = ("GATEIO_FUTURES.0.gz", "GATEIO_FUTURES.ws.1.0.gz", "GATEIO_FUTURES.http.0.0.gz")
-    entries = list(read_capture([folder / name for name in names]))
-    known = listed(entries)
-    decoder = GATE.decoder(known)
-    lines: list[tuple[int, bytes]] = []
-    ids: dict[str, int] = {}
-    for entry in entries:
-        if entry.what is What.ANSWER and "order_book?" in entry.url:
-            symbol = entry.url.partition("contract=")[2].partition("&")[0]
-            (body,) = decoder.body(symbol, Channel.DEPTH, entry.raw)
-            ids[symbol] = int(body.message["last"][0])
-            at, bids = int(body.message["exchanged"][0]), int(body.message["bids"][0])
-            assert GATE.emulation.book is not None
-            opening = GATE.emulation.book(known[symbol], ids[symbol], at, body.rows[:bids], body.rows[bids:])
-            lines.append((entry.at, opening))
-        elif entry.what is What.RECEIVED and b'order_book_update","event":"update"' in entry.raw:
-            content = orjson.loads(entry.raw)
-            result = content["result"]
-            if result["u"] <= ids.get(result["s"], 1 << 62):
-                continue
-            sides = {side: [[each["p"], str(each["s"])] for each in result[side]] for side in "ba"}
-            told = {"t": result["t"], "s": f"ob.{result['s']}.400", "U": result["U"], "u": result["u"], **sides}
-            lines.append((entry.at, orjson.dumps({**content, "channel": "futures.obu", "result": told})))
-    return lines, list(known.values())
 
 
 @pytest.mark.tape
