@@ -21,6 +21,7 @@ import pytest
 from airpocket import admin
 from engine.broker import BrokerConfig
 from engine.instrument import from_row
+from engine.kernel import COMPILED
 from engine.schema import Batch, Kind
 from engine.topics import MARKET, TOPICS
 from engine.wire import batch_of
@@ -37,9 +38,10 @@ ROOT = Path(__file__).parents[1]
 SPEED = 10.0
 #: Seconds that it runs: 30 minutes of tape.
 SECONDS = 180.0
-#: The capture of USD-M is of streams that we do not subscribe; another tape stands for it.
+#: The capture of USD-M is of streams that we do not subscribe; another tape stands for it. As plain Python its scanner
+#: cannot keep ten times that pace.
 USDM: Final = "binance_usdm"
-NAMES: Final = (*CAPTURES, GATE.name, USDM)
+NAMES: Final = (*CAPTURES, GATE.name, *([USDM] if COMPILED else []))
 #: Venues whose messages are single levels: bids may reach asks between two of them.
 PIECEWISE = ("bitfinex", "kraken_futures")
 
