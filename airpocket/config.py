@@ -62,7 +62,7 @@ class VenueConfig:
     rest_url: str = ""
     #: HTTP or SOCKS proxy of websockets and REST. Empty: none, whatever the environment says.
     proxy: str = ""
-    #: Only these channels: depth, touch, trade, mark, liquidation, open_interest. Empty: all.
+    #: Only these channels: depth, touch, trade, mark, liquidation, open_interest, risk. Empty: all.
     channels: tuple[str, ...] = ()
 
 
