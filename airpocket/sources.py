@@ -17,9 +17,11 @@ from engine.errors import BadConfig, BadFrame
 from engine.pipeline import Pipeline
 from engine.schema import Batch, Kind
 from engine.trust import OK
+from ingest.captures import What, is_capture, lines_of, read_capture, venues_of
 from ingest.linger import Linger
-from ingest.session import Session, open_session
+from ingest.session import Session, foreign_session, open_session
 from ingest.tape import Tape, Tear, expand, read, recording_of
+from ingest.venues import load
 
 #: Lines at the head of a tape that say whose it is, and of a foreign one the decimals of its numbers.
 HEAD: Final = 20_000
@@ -96,8 +98,14 @@ class TapeRows:
 
     def _open(self, paths: Iterable[Path | str], venue: str | None) -> Iterator[Lines]:
         groups: dict[Path | None, list[Path]] = {}
+        captures: list[Path] = []
         for path in expand(paths):
-            groups.setdefault(recording_of(path), []).append(path)
+            if recording_of(path) is None and is_capture(path):
+                captures.append(path)
+            else:
+                groups.setdefault(recording_of(path), []).append(path)
+        if captures:
+            yield from self._open_captures(captures, venue)
         for parts in groups.values():
             tape = read(parts)
             self._tapes.append(tape)
@@ -107,6 +115,26 @@ class TapeRows:
                 self.sessions.append(session)
                 self._lingers.append(linger)
                 yield _lines(chain(head, tape), session, linger)
+
+    def _open_captures(self, paths: Sequence[Path], venue: str | None) -> Iterator[Lines]:
+        """Open a session for each venue that some connections of a capture are of."""
+        entries = list(read_capture(paths))
+        found = venues_of(entries)
+        wanted = sorted({each.name for each in found.values()} if venue is None else {load(venue).name})
+        for name in wanted:
+            mine = [connection for connection, each in found.items() if each.name == name]
+            if not mine:
+                raise BadConfig(f"no connection of the capture is to {name}, there are {', '.join(sorted(found))}")
+            lines = list(lines_of(entries, load(name), mine))
+            frames = [
+                each.raw
+                for each in entries
+                if (each.what is What.RECEIVED and each.connection in mine) or each.what is What.ANSWER
+            ]
+            session, linger = foreign_session(load(name), frames), Linger()
+            self.sessions.append(session)
+            self._lingers.append(linger)
+            yield _lines(lines, session, linger)
 
 
 def _lines(lines: Iterable[tuple[int, bytes]], session: Session, linger: Linger) -> Lines:

@@ -8,14 +8,14 @@ demands, and a Retry-After is obeyed.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from random import SystemRandom
 from typing import Final
 
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from ingest.connection import Listener, close, dial
-from ingest.limit import Limit
+from ingest.limit import Limit, per
 from ingest.link import Link
 from ingest.venues import SECOND, Stream, Venue
 
@@ -58,6 +58,10 @@ class Carrier:
         self._wait = 0.0
         self._void_wait = 0.0
         self._void_until = 0.0
+        #: Work that goes on beside the connection: keep-alives, subscriptions mended.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
+        self._mended = per(venue.limits.resubscribes, 3600.0)
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -70,6 +74,8 @@ class Carrier:
                 self._wait = 0.0 if link.proven else self._wait
                 self._back_off()
         finally:
+            for task in self._tasks:
+                task.cancel()
             await asyncio.gather(*(self._close(link) for link in self.links))
 
     def void(self, streams: Sequence[Stream]) -> None:
@@ -84,6 +90,49 @@ class Carrier:
         self._void_until = now + self._void_wait
         for link in self.links:
             link.abort(f"no data of {', '.join(stream.name for stream in mine)} within {deadline:.1f} s")
+
+    def resubscribe(self, streams: Sequence[Stream]) -> None:
+        """End some subscriptions and begin them again, which brings their snapshots; or drop the connection."""
+        now = asyncio.get_running_loop().time()
+        for link in self.links:
+            if streams and link.listener is not None and not link.retired:
+                if self._mended.reserve(now) > 0:
+                    link.abort(f"more than {self._venue.limits.resubscribes:.0f} subscriptions an hour would be mended")
+                else:
+                    self._go_on(self._mend(link, link.listener, streams))
+
+    def drop(self, number: int, why: str) -> None:
+        """Drop the connection of this number, if it is one of these; 0: all of them."""
+        for link in self.links:
+            if number in (0, link.number):
+                link.abort(why)
+
+    async def _mend(self, link: Link, listener: Listener, streams: Sequence[Stream]) -> None:
+        frames = (*self._venue.unsubscribe(streams), *self._venue.subscribe(streams))
+        log.info("subscribing again venue=%s streams=%s", self._venue.name, ",".join(s.name for s in streams))
+        await self._send(link, listener, frames)
+
+    async def _beat(self, link: Link, listener: Listener, frame: bytes, every: float) -> None:
+        """Keep a connection alive in the venue's own way."""
+        while not link.gone:
+            await asyncio.wait({link.ended}, timeout=every)
+            await self._send(link, listener, (frame,))
+
+    async def _send(self, link: Link, listener: Listener, frames: Sequence[bytes]) -> None:
+        try:
+            async with self._sending:
+                for frame in frames:
+                    if link.gone:
+                        return
+                    await listener.send(frame, text=True)
+                    await asyncio.sleep(1.5 / self._venue.limits.sends)
+        except ConnectionClosed as loss:
+            log.info("not sent venue=%s connection=%d why=%s", self._venue.name, link.number, loss)
+
+    def _go_on(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _age(self, link: Link) -> None:
         """Wait until a connection is lost, is told to go, or is old."""
@@ -117,8 +166,10 @@ class Carrier:
             link.ended.add_done_callback(lambda _, link=link: self.links.remove(link))  # type: ignore[misc]
             asked = 0.0
             try:
-                listener = await dial(self._url, self._venue.limits, link, self._proxy)
+                listener = await dial(self._url, self._venue.limits, link, self._proxy, self._venue.headers)
                 await self._subscribe(listener)
+                if self._venue.heartbeat is not None:
+                    self._go_on(self._beat(link, listener, *self._venue.heartbeat))
                 return link
             except InvalidStatus as refusal:
                 after = refusal.response.headers.get("Retry-After", "")

@@ -6,7 +6,7 @@ each read and passes its frames on at once; how much may wait is the feed's deci
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, cast
 
@@ -113,7 +113,9 @@ class Dial(connect):
         return exc
 
 
-async def dial(url: str, limits: Limits, hearer: Hearer, proxy: str | None) -> Listener:
+async def dial(
+    url: str, limits: Limits, hearer: Hearer, proxy: str | None, headers: Mapping[str, str] | None = None
+) -> Listener:
     """Open one websocket; its frames go to the hearer from the handshake on. The environment names no proxy."""
     place = parse_uri(url)
     async with asyncio.timeout(OPEN_TIMEOUT):
@@ -132,6 +134,7 @@ async def dial(url: str, limits: Limits, hearer: Hearer, proxy: str | None) -> L
         ping_timeout=limits.ping_timeout,
         max_size=limits.max_size,
         max_queue=None,
+        additional_headers=headers,
         user_agent_header="airpocket",
     )
     return cast(Listener, connection)

@@ -35,6 +35,11 @@ def switched(connection: int, streams: Sequence[str]) -> bytes:
     return _line("switch", connection=connection, streams=list(streams))
 
 
+def source(connection: int) -> bytes:
+    """Say that the frames from here on came by this connection, where frames mean nothing without it."""
+    return _line("from", connection=connection)
+
+
 def closed(connection: int, code: int, reason: str) -> bytes:
     """Say that a connection is gone."""
     return _line("close", connection=connection, code=code, reason=reason[:200])

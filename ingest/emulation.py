@@ -9,16 +9,22 @@ until they reach it, as it must with a live venue.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
+import numpy as np
 import orjson
 
 from engine.book import Book
-from engine.errors import BadConfig, BadFrame
+from engine.errors import BadConfig, BadFrame, Gap
 from engine.instrument import Instrument
-from engine.schema import Channel, Kind, Rows
+from engine.schema import LEVEL, Channel, Kind, Rows
 from ingest.control import MARK
 from ingest.faults import Frame
+from ingest.mirror import Mirror, Rule
 from ingest.venues import Decoded, Decoder, Venue
+
+#: More levels than any book has.
+EVERY: Final = 1 << 30
 
 
 @dataclass(slots=True)
@@ -31,11 +37,16 @@ class Score:
     bodies: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
     #: Symbol -> (position, open-interest body).
     interest: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
+    #: Where the socket has the snapshots: (position, book message), of all symbols in tape order.
+    books: list[tuple[int, Decoded]] = field(default_factory=list)
 
 
 def read_score(venue: Venue, lines: Sequence[tuple[int, bytes]], instruments: Sequence[Instrument]) -> Score:
     """Take a tape apart. Control lines are not played; the REST bodies inside them are what REST answers."""
     score = Score()
+    if venue.resync != "rest":
+        _read_socket(score, venue, lines, instruments)
+        return score
     depth = depth_streams(venue, instruments)
     decoder = venue.decoder({i.symbol: i for i in instruments})
     for index, (at, raw) in enumerate(lines):
@@ -53,6 +64,32 @@ def read_score(venue: Venue, lines: Sequence[tuple[int, bytes]], instruments: Se
     if not score.frames:
         raise BadConfig(f"the tape has no frame of {venue.name} among {len(lines)} lines")
     return score
+
+
+def _read_socket(
+    score: Score, venue: Venue, lines: Sequence[tuple[int, bytes]], instruments: Sequence[Instrument]
+) -> None:
+    """Take a tape apart whose frames a decoder tells apart: streams are the venue's own of what a frame says."""
+    decoder = venue.decoder({i.symbol: i for i in instruments})
+    names = {(s.symbol, s.channel): s.name for s in venue.streams([i.symbol for i in instruments])}
+    connection = 0
+    for index, (at, raw) in enumerate(lines):
+        if raw.startswith(MARK):
+            _keep_body(score, index, raw)
+            line = orjson.loads(raw)
+            connection = line["connection"] if line["airpocket"] == "from" else connection
+            continue
+        try:
+            found = decoder.decode(raw, at, connection)
+        except (BadFrame, Gap):
+            # What nobody can read belongs to no stream, and is not played.
+            continue
+        stream = next((names[d.symbol, d.channel] for d in found if d.channel and (d.symbol, d.channel) in names), None)
+        if stream is not None:
+            score.frames.append(Frame(index, at, stream, raw))
+            score.books += [(index, d) for d in found if d.channel == Channel.DEPTH]
+    if not score.frames:
+        raise BadConfig(f"the tape has no frame of {venue.name} among {len(lines)} lines")
 
 
 def depth_streams(venue: Venue, instruments: Sequence[Instrument]) -> dict[str, str]:
@@ -146,12 +183,17 @@ def _decode(decoder: Decoder, raw: bytes) -> Iterator[Decoded]:
 
 
 class Desk:
-    """Answer REST requests as of a position of the tape."""
+    """Answer REST requests, and open books on the socket, as of a position of the tape."""
 
     def __init__(self, venue: Venue, instruments: Sequence[Instrument], score: Score) -> None:
         self._venue = venue
         self._instruments = {i.symbol: i for i in instruments}
         self._score = score
+        rule = venue.rule or Rule()
+        self._mirrors = {i.symbol: Mirror(i, rule) for i in instruments}
+        #: Symbol -> id and time of the newest message inside its mirror.
+        self._newest: dict[str, tuple[int, int]] = {}
+        self._taken = 0
         decoder = venue.decoder(self._instruments)
         self._shelves = {i.symbol: Shelf(i, decoder, score) for i in instruments}
 
@@ -167,6 +209,31 @@ class Desk:
         bodies = self._score.interest.get(symbol, [])
         met = [body for index, body in bodies if index <= position] or [body for _, body in bodies[:1]]
         return (200, met[-1]) if met else refusal(400, f"the tape has no {what} of {symbol}")
+
+    def open(self, symbol: str, position: int) -> bytes | None:
+        """Return the frame that opens a symbol's book on the socket; None before the tape's first snapshot of it."""
+        mirror, write = self.mirror(symbol, position), self._venue.emulation.book
+        if mirror is None or write is None:
+            return None
+        sides = [np.array(side, LEVEL) for side in mirror.best(EVERY)]
+        return write(self._instruments[symbol], *self._newest[symbol], *sides)
+
+    def mirror(self, symbol: str, position: int) -> Mirror | None:
+        """Return a symbol's book after line `position`, which never falls; None before the tape's first snapshot."""
+        while self._taken < len(self._score.books) and self._score.books[self._taken][0] <= position:
+            self._take(self._score.books[self._taken][1])
+            self._taken += 1
+        return self._mirrors[symbol] if symbol in self._newest else None
+
+    def _take(self, decoded: Decoded) -> None:
+        message, mirror = decoded.message[0], self._mirrors[decoded.symbol]
+        if message["kind"] == Kind.SNAPSHOT:
+            mirror.replace(decoded.rows, int(message["bids"]))
+        elif decoded.symbol in self._newest and len(decoded.rows):
+            mirror.apply(decoded.rows, int(message["bids"]))
+        else:
+            return
+        self._newest[decoded.symbol] = int(message["last"]), int(message["exchanged"])
 
     def _depth(self, symbol: str, limit: int, position: int) -> tuple[int, bytes]:
         book = self._shelves[symbol].at(position)

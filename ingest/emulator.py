@@ -110,7 +110,10 @@ class Emulator:
         await self._finished.wait()
 
     def _rewind(self) -> None:
-        self._timeline = Timeline(self._steps, self._depth, self._speed, self.counts)
+        # Only REST's snapshots are asked for; those of the socket come by themselves.
+        asked = self._depth if self.venue.resync == "rest" else {}
+        renumber = self.venue.emulation.renumber
+        self._timeline = Timeline(self._steps, asked, self._speed, self.counts, renumber)
         self._desk = Desk(self.venue, self._instruments, self._score)
 
     async def _play(self) -> None:
@@ -134,16 +137,38 @@ class Emulator:
         try:
             async with asyncio.timeout(self.venue.limits.lifetime):
                 async for frame in connection:
-                    asked = self.venue.emulation.subscribed(frame if isinstance(frame, bytes) else frame.encode())
-                    if asked is not None:
-                        await connection.send(asked[1], text=True)
-                        await timeline.subscribe(connection, asked[0])
+                    await self._hear(timeline, connection, frame if isinstance(frame, bytes) else frame.encode())
         except TimeoutError:
             await connection.close(1001, "lifetime")
         except ConnectionClosed:
             self.counts["broken"] += 1
         finally:
             timeline.forget(connection)
+
+    async def _hear(self, timeline: Timeline, connection: ServerConnection, frame: bytes) -> None:
+        """Do what a client's frame asks for, and say so."""
+        emulation = self.venue.emulation
+        answer = emulation.answer(frame)
+        if answer is not None:
+            timeline.answer(connection, answer)
+            return
+        left = emulation.unsubscribed(frame)
+        if left is not None:
+            timeline.unsubscribe(connection, left[0])
+            timeline.answer(connection, left[1])
+            return
+        asked = emulation.subscribed(frame)
+        if asked is None:
+            return
+        streams, acknowledgement = asked
+        self.counts["subscribed"] += len(streams)
+        timeline.answer(connection, acknowledgement)
+        if self.venue.resync != "rest":
+            for stream in (each for each in streams if each in self._depth):
+                book = self._desk.open(self._depth[stream], timeline.position)
+                if book is not None:
+                    timeline.answer(connection, book, stream)
+        await timeline.subscribe(connection, streams)
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer REST requests; let websocket handshakes pass, unless they are to be refused."""

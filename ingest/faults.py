@@ -53,6 +53,8 @@ class Act(Enum):
     """What the emulator does at one step."""
 
     SEND = auto()
+    #: The frame is lost on its way; where the venue numbers a connection's frames, its number is spent.
+    LOSE = auto()
     CUT = auto()
     STALL = auto()
     PAUSE = auto()
@@ -100,6 +102,7 @@ def script(frames: Sequence[Frame], depth: Collection[str], faults: Faults) -> l
         drop, duplicate, swap = random.random(), random.random(), random.random()
         send = Step(Act.SEND, frame)
         if drop < faults.drop or position in faults.drop_at:
+            steps.append(Step(Act.LOSE, frame))
             continue
         if frame.stream not in held and (swap < faults.swap or position in faults.swap_at):
             held[frame.stream] = send

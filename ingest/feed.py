@@ -17,15 +17,16 @@ from typing import Final
 
 from engine.errors import BadConfig
 from engine.instrument import Instrument
-from engine.schema import Batch
+from engine.schema import Batch, Channel
 from ingest import control
 from ingest.carrier import Carrier
 from ingest.handover import Handover
 from ingest.intake import Intake, Outcome
 from ingest.limit import per
 from ingest.link import ROOM, Content, Line, Link
+from ingest.request import Request
 from ingest.rest import Answer, Rest
-from ingest.session import Request, Session
+from ingest.session import POLLED, Session
 from ingest.stamp import TOLERANCE, Stamp
 from ingest.venues import SECOND, Stream, Venue
 
@@ -77,7 +78,8 @@ class Feed:
         self._idle, self._idle_after, self._owed = idle, idle_after, False
         self._proxy, self._most = proxy, most
         self._rest_url, self._socket_url = rest_url or venue.rest, socket_url
-        self._intake = Intake(Session(venue, symbols, instruments), record, deliver, self._told)
+        session = Session(venue, symbols, instruments)
+        self._intake = Intake(session, record, deliver, self._told, numbered=venue.numbered)
         self._lines: deque[Line] = deque()
         self._bytes = 0
         self._ready = asyncio.Event()
@@ -178,8 +180,10 @@ class Feed:
         self._lines.append((received, link, content))
         self._ready.set()
 
-    def handover(self, streams: Sequence[Stream], successor: int) -> Handover:
-        """Begin a handover with a decoder that knows the instruments."""
+    def handover(self, streams: Sequence[Stream], successor: int) -> Handover | None:
+        """Begin a handover with a decoder that knows the instruments; None where the socket opens every book anew."""
+        if self.venue.resync != "rest":
+            return None
         decoder = self.venue.decoder(dict(self._intake.instruments))
         return Handover(decoder, self.venue.emulation.stream_of, streams, successor)
 
@@ -245,11 +249,23 @@ class Feed:
     # REST
 
     def _ask(self, rest: Rest, request: Request) -> None:
+        if request.what in ("resubscribe", "reconnect"):
+            delay = max(0, request.after - self._stamp.last) / SECOND
+            asyncio.get_running_loop().call_later(delay, self._mend, request)
+            return
         place = self.symbols.index(request.symbol) if request.symbol in self.symbols else -1
-        priority = place if request.what != "open_interest" else place + len(self.symbols)
+        priority = place if request.what not in POLLED else place + len(self.symbols)
         delay = max(0, request.after - self._stamp.last) / SECOND
         key = f"{request.what} {request.symbol}"
         rest.ask(request.path, key, priority, delay, partial(self._answered, request))
+
+    def _mend(self, request: Request) -> None:
+        """Subscribe a book again on the connection that carries it, or drop that connection."""
+        for carrier in self._carriers:
+            if request.what == "resubscribe":
+                carrier.resubscribe([s for s in carrier.streams if _is_book(s, request.symbol)])
+            else:
+                carrier.drop(request.connection, f"{request.symbol}: frames were lost")
 
     def _answered(self, request: Request, answer: Answer) -> None:
         line = control.body(request.what, request.symbol, request.epoch, answer.status, answer.body)
@@ -287,3 +303,7 @@ class Feed:
             "feed venue=%s connections=%d synced=%d/%d waiting=%d offset_ms=%.1f %s",
             *(self.venue.name, links, sum(synced.values()), len(synced), self._bytes, nearest / 1e6, counts),
         )
+
+
+def _is_book(stream: Stream, symbol: str) -> bool:
+    return stream.symbol == symbol and stream.channel == Channel.DEPTH

@@ -18,7 +18,8 @@ from engine.instrument import Instrument
 from engine.schema import Batch, Kind, Status
 from ingest import control
 from ingest.link import Line, Link
-from ingest.session import Request, Session
+from ingest.request import Request
+from ingest.session import Session
 from ingest.venues import SECOND, Stream
 
 CLOCK: Final = b'{"airpocket":"clock"'
@@ -49,8 +50,12 @@ class Intake:
         record: Callable[[int, bytes], None],
         deliver: Callable[[Sequence[Batch]], None],
         offset: int,
+        *,
+        numbered: bool = False,
     ) -> None:
+        """Begin; `numbered` where the tape must say of each frame which connection it came by."""
         self.session = session
+        self._numbered, self._source = numbered, 0
         self._record, self._deliver = record, deliver
         #: The session's instruments, once it knows them; stamp minus monotonic clock as last told on the tape.
         self.instruments: dict[str, Instrument] = {}
@@ -75,6 +80,10 @@ class Intake:
             elif link is None:
                 self._accept(received, content)
             elif self._passes(received, link, content):
+                if self._numbered and link.number != self._source:
+                    self._source = link.number
+                    # A nanosecond before each frame is kept free.
+                    self._accept(received - 1, control.source(link.number))
                 self._accept(received, control.flat(content), link)
         self._hand_out()
         outcome.requests = self.session.take_requests()

@@ -38,8 +38,8 @@ class Queue(Protocol):
         """Queue, in the order of the stamps."""
         ...
 
-    def handover(self, streams: Sequence[Stream], successor: int) -> Handover:
-        """Begin a handover with a decoder that knows the instruments."""
+    def handover(self, streams: Sequence[Stream], successor: int) -> Handover | None:
+        """Begin a handover with a decoder that knows the instruments; None: this venue's books do not go over."""
         ...
 
 
@@ -91,6 +91,9 @@ class Link:
         streams = self.streams
         if self.old is not None and not self.old.gone:
             self.handover = self.old.handover = self._queue.handover(streams, self.number)
+            if self.handover is None:
+                self._queue.put(self._queue.now(), None, self._take_over)
+                return
             self.old.heir = self
             streams = ()
         else:
@@ -144,6 +147,11 @@ class Link:
             old.handover = old.heir = None
             old.retired = True
         return old
+
+    def _take_over(self, received: int) -> list[bytes]:
+        """Carry everything from here on: the venue opens every book anew on a new connection."""
+        self.release()
+        return [control.opened(self.number, self.socket, [stream.name for stream in self.streams])]
 
     def take_level(self, received: int) -> list[bytes]:
         """Carry what the old connection has left and nobody misses a part of; to be called before its `close` line."""

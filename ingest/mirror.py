@@ -35,6 +35,8 @@ class Rule:
     depth: int = 0
     #: Every SNAPSHOT after the first is the next state of the same book, not the begin of another.
     whole: bool = False
+    #: Bids stay below asks after every message: where they do not, something was lost.
+    uncrossed: bool = False
 
 
 class Mirror:
@@ -45,12 +47,16 @@ class Mirror:
         #: Negated price -> size, so that both sides run from the best on; price -> size.
         self._bids: Any = SortedDict()
         self._asks: Any = SortedDict()
-        self._rule = rule
+        self.rule = rule
 
     def best(self, levels: int) -> tuple[list[Level], list[Level]]:
         """Give each side's best levels as (price, size) in wire decimals, best first."""
         bids = [(-price, size) for price, size in islice(self._bids.items(), levels)]
         return bids, list(islice(self._asks.items(), levels))
+
+    def agrees(self, other: "Mirror") -> bool:
+        """Tell whether another mirror holds the same levels."""
+        return bool(self._bids == other._bids and self._asks == other._asks)
 
     def replace(self, rows: Rows, bids: int) -> None:
         """Begin anew with the levels of a snapshot, best first."""
@@ -81,11 +87,12 @@ class Mirror:
 
     def check(self, checksum: int | None, last: int, first: int) -> bool:
         """Tell whether the venue's checksum agrees; without one, False. Raises Gap where the book cannot be right."""
-        if self._bids and self._asks and -self._bids.peekitem(0)[0] >= self._asks.peekitem(0)[0]:
+        crossed = self._bids and self._asks and -self._bids.peekitem(0)[0] >= self._asks.peekitem(0)[0]
+        if crossed and self.rule.uncrossed:
             raise Gap(self.instrument.key, last, first)
-        if checksum is None or self._rule.checksum is None:
+        if checksum is None or self.rule.checksum is None:
             return False
-        if self._rule.checksum(self) != checksum:
+        if self.rule.checksum(self) != checksum:
             raise Gap(self.instrument.key, last, first)
         return True
 
@@ -96,5 +103,5 @@ class Mirror:
                 side[price] = size
             else:
                 side.pop(price, None)
-        surplus = len(side) - self._rule.depth if self._rule.depth else 0
+        surplus = len(side) - self.rule.depth if self.rule.depth else 0
         return [side.popitem()[0] for _ in range(surplus)]

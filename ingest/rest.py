@@ -92,7 +92,19 @@ class Rest:
         answered(answer)
 
     async def get(self, path: str) -> Answer:
-        """Fetch one path."""
+        """Fetch one path; or several, parted by blanks, whose bodies become one JSON array."""
+        paths = path.split()
+        if len(paths) < 2:
+            return await self._get(path)
+        bodies = []
+        for each in paths:
+            answer = await self._get(each)
+            if answer.body is None:
+                return answer
+            bodies.append(answer.body)
+        return Answer(status=200, body=b"[" + b",".join(bodies) + b"]")
+
+    async def _get(self, path: str) -> Answer:
         connection = self._connection()
         try:
             async with asyncio.timeout(self._timeout):
@@ -119,7 +131,11 @@ class Rest:
     def _fetch(self, connection: http.client.HTTPConnection, path: str) -> Answer:
         with contextlib.closing(connection):
             headers = {"Accept": "application/json", "User-Agent": "airpocket"}
-            connection.request("GET", self._base.path.rstrip("/") + path, headers=headers)
+            posted = self._venue.instruments_query if path == self._venue.instruments_path else None
+            if posted is not None:
+                headers["Content-Type"] = "application/json"
+            method = "GET" if posted is None else "POST"
+            connection.request(method, self._base.path.rstrip("/") + path, posted, headers)
             with connection.getresponse() as response:
                 body = response.read(LARGEST + 1)
                 after = response.headers.get("Retry-After", "")

@@ -57,7 +57,7 @@ class Scanner:
         start += self._before
         end = start + count
         self._next = end - end % -self._step
-        parts = (symbol, channel, self._messages[message : message + 1], self._rows[start:end])
+        parts = (symbol, channel, self._messages[message : message + 1], self._rows[start:end], None)
         # Half of what Decoded(...) takes.
         return _make(Decoded, parts)
 

@@ -11,20 +11,23 @@ from typing import Any, Final
 
 import orjson
 
-from engine.errors import BadConfig, BadFrame, BadRecord
+from engine.errors import BadConfig, BadFrame, BadRecord, Gap
 from engine.instrument import Instrument
 from engine.schema import Batch, Channel, Contract, Kind, Status
 from ingest.control import MARK, VERSION
 from ingest.freshness import Freshness, Lane
-from ingest.track import Request, Track, backoff
+from ingest.request import Request, backoff
+from ingest.track import Track
 from ingest.venues import SECOND, Decoded, Decoder, Stream, Venue, load, names
 
 __all__ = ["Request", "Session", "open_session"]
 
 #: Lines held at most while the instruments are unknown.
 HELD: Final = 10_000
-#: Open interest is asked for this often, ns of row time.
+#: Open interest and risk are asked for this often, ns of row time.
 POLL: Final = 10 * SECOND
+#: What is polled -> the channel that the answer belongs to.
+POLLED: Final = {"open_interest": Channel.OPEN_INTEREST, "risk": Channel.RISK}
 #: Key of a body line's verbatim part, its last.
 _BODY: Final = b',"body":'
 
@@ -51,11 +54,17 @@ class Session:
         #: Monotonic clock minus receive time; None: unknown.
         self._offset: int | None = None
         self._poll_at = 0
-        self._polled = [s for s in self._symbols if venue.open_interest_path(s) is not None and not foreign]
+        paths = {"open_interest": venue.open_interest_path, "risk": venue.risk_path}
+        found = [(what, symbol, path(symbol)) for symbol in self._symbols for what, path in paths.items()]
+        #: What, whose, where.
+        self._polled = [(what, symbol, path) for what, symbol, path in found if path is not None and not foreign]
+        #: Who brought the frames that follow, where that is told.
+        self._source = 0
         self._lines: dict[str, Callable[[int, dict[str, Any], bytes, list[Batch]], None]] = {
             "start": self._start,
             "clock": self._clock,
             "open": self._open,
+            "from": self._from,
             "switch": self._switch,
             "close": self._close,
             "stale": self._stale,
@@ -80,7 +89,10 @@ class Session:
             return out
         self._frames += 1
         try:
-            found = self._decoder.decode(raw)
+            found = self._decoder.decode(raw, received, self._source)
+        except Gap as gap:
+            self._lose(gap, received, out)
+            return out
         except BadFrame as refusal:
             if not self._foreign or not self._take_bare_body(received, raw, out):
                 self.counts[f"refused:{refusal.reason}"] += 1
@@ -158,18 +170,25 @@ class Session:
 
     def _open(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
         connection = line["connection"]
+        self._forget(connection)
         lanes = self._freshness.open(connection, line["streams"], received)
         self._say_status(Status.CONNECTED, connection, lanes, received, out)
         for lane in lanes:
             track = self._tracks[lane.stream.symbol]
-            if lane.stream.channel == Channel.DEPTH and track.is_new:
+            # What another connection brought does not go on here, where the socket itself has the snapshots.
+            anew = track.is_new or (track.is_whole and self._venue.resync != "rest")
+            if lane.stream.channel == Channel.DEPTH and anew:
                 track.begin(received, self._monotonic(received), out)
+
+    def _from(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
+        self._source = line["connection"]
 
     def _switch(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
         self._freshness.switch(line["connection"], line["streams"], received)
 
     def _close(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
         connection = line["connection"]
+        self._forget(connection)
         lanes = self._freshness.close(connection)
         self._say_status(Status.DISCONNECTED, connection, lanes, received, out)
         for lane in lanes:
@@ -185,6 +204,8 @@ class Session:
             track = self._tracks[line["symbol"]]
             monotonic = self._monotonic(received)
             track.say(Kind.STALE, line["channel"], lane.connection, received, monotonic, out)
+            if line["channel"] == Channel.DEPTH:
+                track.mend(received)
 
     def _body(self, received: int, line: dict[str, Any], body: bytes, out: list[Batch]) -> None:
         what, symbol, status = line["what"], line["symbol"], line["status"]
@@ -198,7 +219,7 @@ class Session:
         elif not answered:
             self.counts[f"failed_{what}"] += 1
         else:
-            decoded = self._read_body(symbol, Channel.OPEN_INTEREST, body)
+            decoded = self._read_body(symbol, POLLED[what], body)
             self._tracks[symbol].take(decoded, received, self._monotonic(received), out)
 
     def _take_depth(self, received: int, symbol: str, epoch: int, failure: int, body: bytes, out: list[Batch]) -> None:
@@ -207,6 +228,8 @@ class Session:
             track.failed(epoch, failure, received)
             return
         decoded = self._read_body(symbol, Channel.DEPTH, body)
+        # A foreign recorder does not know our epochs: its bodies are of whichever waits.
+        epoch = track.sync.epoch if epoch < 0 else epoch
         track.snapshot(epoch, decoded, received, self._monotonic(received), out)
 
     def _read_body(self, symbol: str, channel: Channel, body: bytes) -> Decoded:
@@ -288,14 +311,24 @@ class Session:
         )
 
     def _poll(self, received: int) -> None:
-        """Ask for every symbol's open interest."""
+        """Ask for every symbol's open interest and risk."""
         self._poll_at = received + POLL
-        for symbol in self._polled:
-            path = self._venue.open_interest_path(symbol)
-            assert path is not None
-            self._requests["open_interest", symbol] = Request(
-                what="open_interest", symbol=symbol, path=path, epoch=0, after=0
-            )
+        for what, symbol, path in self._polled:
+            self._requests[what, symbol] = Request(what=what, symbol=symbol, path=path, epoch=0, after=0)
+
+    def _lose(self, gap: Gap, received: int, out: list[Batch]) -> None:
+        """Hear from the decoder that frames were lost: of one book, or of whatever their connection carries."""
+        self.counts["lost_frames"] += 1
+        monotonic = self._monotonic(received)
+        for symbol, track in self._tracks.items():
+            lane = self._freshness.of(symbol)[Channel.DEPTH]
+            carried = lane is None or not self._source or lane.connection == self._source
+            if track.instrument.key == gap.instrument or (not gap.instrument and carried):
+                track.lose(gap.expected, gap.met, received, monotonic, out)
+
+    def _forget(self, connection: int) -> None:
+        if self._decoder is not None:
+            self._decoder.forget(connection)
 
     def _say_status(
         self, status: Status, connection: int, lanes: Sequence[Lane], received: int, out: list[Batch]
@@ -321,6 +354,10 @@ def open_session(lines: Sequence[tuple[int, bytes]], venue: str | None) -> Sessi
         return Session(load(line["venue"]), line["symbols"])
     if venue is None:
         raise BadConfig(f"the tape has no start line, so its venue must be named; known are {', '.join(names())}")
-    named = load(venue)
-    instruments = named.infer_instruments([raw for _, raw in lines])
-    return Session(named, [each.symbol for each in instruments], instruments, foreign=True)
+    return foreign_session(load(venue), [raw for _, raw in lines])
+
+
+def foreign_session(venue: Venue, frames: Sequence[bytes]) -> Session:
+    """Make the session of a tape without our lines: of all the symbols that its frames show, decimals as met there."""
+    instruments = venue.infer_instruments(frames)
+    return Session(venue, [each.symbol for each in instruments], instruments, foreign=True)

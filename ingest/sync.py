@@ -2,9 +2,13 @@
 
 A message covers the ids (previous, last]; its sizes are absolute, so it may be applied whenever nothing is missing
 before it, even where it repeats what is known. A venue states `previous` ("previous") or numbers its ids without
-holes, so that previous is first - 1 ("consecutive").
+holes, so that previous is first - 1 ("consecutive"). Where ids are names rather than numbers ("linked"), `previous`
+must be the very id of the message before, and what follows it may be lower: a venue that restarts its ids goes on so.
+Books without ids ("none") take every diff; something else must prove them.
 
-The rule, as the venues publish it (each venue's file has its own wording of these steps):
+Where the socket itself sends the snapshot nothing needs to be bridged: it opens the book at once, whenever it comes
+(`open`), and diffs before it are EARLY. Where REST has it, the rule is, as the venues publish it (each venue's file has
+its own wording of these steps):
   1. Hold the diffs as they come.                                       `diff` in BUFFERING: HELD
   2. Get a snapshot once the first is held.                             the caller, when `waiting`
   3. If it is older than the first held diff, get another.              `snapshot`: REFETCH
@@ -63,29 +67,42 @@ class Verdict(IntEnum):
     OVERFLOW = 5
     #: The snapshot was asked for in another epoch, or nothing awaits one.
     DISCARDED = 6
+    #: The diff came before the socket's snapshot: drop it.
+    EARLY = 7
 
 
 # Enum members are looked up once: the hot path compares plain module constants.
 _SYNCED: Final = State.SYNCED
 _APPLY: Final = Verdict.APPLY
 
+#: How ids follow one another -> consecutive, linked, numbered at all.
+_SEQUENCES: Final = {
+    "previous": (False, False, True),
+    "consecutive": (True, False, True),
+    "linked": (False, True, True),
+    "none": (False, False, False),
+}
+
 
 class BookSync(Generic[Item]):
     """The state machine; `Item` is whatever the caller wants back, a diff's or a snapshot's rows."""
 
-    def __init__(self, instrument: str, sequence: str, bound: int = BOUND) -> None:
+    def __init__(self, instrument: str, sequence: str, bound: int = BOUND, *, bridged: bool = True) -> None:
+        """Begin in INIT; not `bridged` where the socket sends the snapshots."""
         self.instrument = instrument
         self.state = State.INIT
         self.epoch = 0
         #: Id up to which the book (or, in BUFFERING, the chain of held diffs) is known; -1: nothing is.
         self.last = -1
-        self._consecutive = {"consecutive": True, "previous": False}[sequence]
-        self._bound = bound
+        self._consecutive, self._linked, self._numbered = _SEQUENCES[sequence]
+        self._bound, self._bridged_by_rest = bound, bridged
         #: previous, last, item of each held diff.
         self._held: deque[tuple[int, int, Item]] = deque()
         self._snapshot: tuple[int, Item] | None = None
         self._bridged: list[Item] = []
         self._old = 0
+        #: Ids that were names, the newest of them.
+        self._seen: deque[int] = deque(maxlen=PATIENCE)
 
     def begin(self, epoch: int | None = None) -> None:
         """Enter BUFFERING: forget everything, start the next epoch (or the one that a tape's later part is in)."""
@@ -101,6 +118,13 @@ class BookSync(Generic[Item]):
         if self._consecutive:
             previous = first - 1
         known = self.last
+        if self.state is not _SYNCED and not self._bridged_by_rest:
+            return Verdict.EARLY
+        if self._linked:
+            return self._link(previous, last)
+        if not self._numbered:
+            self.last = last
+            return _APPLY
         if last <= known:
             self._old += 1
             if self._old > PATIENCE:
@@ -121,6 +145,15 @@ class BookSync(Generic[Item]):
         self._snapshot = (last, item)
         return self._bridge()
 
+    def open(self, last: int) -> None:
+        """Take the socket's own snapshot: the book is whole up to its id."""
+        if self.state is not State.BUFFERING:
+            raise RuntimeError(f"{self.instrument}: a snapshot before begin()")
+        self.state = State.SYNCED
+        self.last = last
+        self._old = 0
+        self._seen.clear()
+
     def take(self) -> list[Item]:
         """Return the snapshot and the diffs that follow it, once, after BRIDGED."""
         bridged, self._bridged = self._bridged, []
@@ -130,6 +163,17 @@ class BookSync(Generic[Item]):
     def waiting(self) -> bool:
         """Whether diffs are held and no snapshot is."""
         return bool(self._held) and self._snapshot is None
+
+    def _link(self, previous: int, last: int) -> Verdict:
+        """Judge a diff whose id is a name: it follows the last one, or was seen before, or something is missing."""
+        known = self.last
+        if previous == known:
+            self.last = last
+            self._seen.append(last)
+            return _APPLY
+        if last == known or last in self._seen:
+            return Verdict.OLD
+        raise Gap(self.instrument, known, previous)
 
     def _hold(self, previous: int, last: int, item: Item) -> Verdict:
         if self.state is State.INIT:

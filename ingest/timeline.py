@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Final, cast
 
 from websockets.asyncio.server import ServerConnection
@@ -37,9 +37,18 @@ class Timeline:
     """Who carries which stream, and where on the tape the venue is."""
 
     def __init__(
-        self, steps: Sequence[Step], depth: Mapping[str, str], speed: float | None, counts: Counter[str]
+        self,
+        steps: Sequence[Step],
+        depth: Mapping[str, str],
+        speed: float | None,
+        counts: Counter[str],
+        renumber: Callable[[bytes, str, int], bytes] | None = None,
     ) -> None:
+        """Prepare; `depth` names the streams whose subscriber has a snapshot to ask for, and whose they are."""
         self._steps, self._depth, self._speed = steps, depth, speed
+        self._renumber = renumber
+        #: Frames that each connection was sent, or should have been.
+        self._sent: Counter[ServerConnection] = Counter()
         self._carriers: dict[str, set[ServerConnection]] = defaultdict(set)
         self._changed = asyncio.Condition()
         self._closing: set[asyncio.Task[None]] = set()
@@ -59,10 +68,28 @@ class Timeline:
         async with self._changed:
             self._changed.notify_all()
 
+    def unsubscribe(self, connection: ServerConnection, streams: Sequence[str]) -> None:
+        """Let a connection carry streams no more."""
+        for stream in streams:
+            self._carriers[stream].discard(connection)
+
     def forget(self, connection: ServerConnection) -> None:
         """Send nothing more to a connection."""
+        self._sent.pop(connection, None)
         for carriers in self._carriers.values():
             carriers.discard(connection)
+
+    def answer(self, connection: ServerConnection, frame: bytes, stream: str = "") -> None:
+        """Send a connection something that is not on the tape, in its place among the frames."""
+        if connection.state is State.OPEN:
+            own = self._numbered(connection, frame, stream)
+            connection.transport.write(Frame(Opcode.TEXT, own).serialize(mask=False))
+
+    def _numbered(self, connection: ServerConnection, frame: bytes, stream: str) -> bytes:
+        if self._renumber is None:
+            return frame
+        self._sent[connection] += 1
+        return self._renumber(frame, stream, self._sent[connection] - 1)
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -110,6 +137,10 @@ class Timeline:
         outgoing: dict[ServerConnection, list[bytes]] = defaultdict(list)
         for played, step in enumerate(steps, 1):
             stream = step.frame.stream
+            if step.act is Act.LOSE:
+                self._sent.update(self._carriers[stream])
+                self.position = max(self.position, step.frame.index)
+                continue
             if step.act is not Act.SEND:
                 self._flush(outgoing)
                 outgoing.clear()
@@ -118,7 +149,11 @@ class Timeline:
                 self._end(step)
                 continue
             self.position = max(self.position, step.frame.index)
-            if self._carriers[stream]:
+            if self._renumber is not None:
+                for connection in self._carriers[stream]:
+                    own = self._numbered(connection, step.frame.raw, stream)
+                    outgoing[connection].append(Frame(Opcode.TEXT, own).serialize(mask=False))
+            elif self._carriers[stream]:
                 wire = Frame(Opcode.TEXT, step.frame.raw).serialize(mask=False)
                 for connection in self._carriers[stream]:
                     outgoing[connection].append(wire)

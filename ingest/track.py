@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
 
@@ -18,23 +17,24 @@ from engine.schema import (
     TRADE,
     Batch,
     Channel,
+    Flag,
     Kind,
     Rows,
     empty,
 )
 from ingest.freshness import Lane
+from ingest.mirror import Mirror
+from ingest.request import STATUS_PAUSES, Request, backoff
 from ingest.rows import message as message_row
 from ingest.sync import BookSync, State, Verdict
 from ingest.venues import SECOND, Decoded, Venue
 
 #: A trade id at most this far behind the newest is a repetition; further behind, a new numbering.
 WINDOW: Final = 1_000_000
-#: Wait before asking again for what failed, ns: doubles from the first up to the last.
-PAUSES: Final = (SECOND // 5, 5 * SECOND)
-#: REST status -> shortest wait, ns: too many requests, and banned for having gone on.
-STATUS_PAUSES: Final = {429: 10 * SECOND, 418: 120 * SECOND}
 #: A book that was whole this long has its next snapshot asked for without a wait, ns.
 CALM: Final = 10 * SECOND
+#: A snapshot that the socket owes is asked for again after so many ns.
+OWED: Final = 10 * SECOND
 
 _NONE: Final = {family: empty(family) for family in (LEVEL, TRADE, LIQUIDATION, REFERENCE, INSTRUMENT)}
 _NO_LEVELS, _NO_TRADES, _NO_LIQUIDATIONS, _NO_REFERENCES, _NO_INSTRUMENTS = _NONE.values()
@@ -74,25 +74,6 @@ _APPLY: Final = Verdict.APPLY
 _INIT: Final = State.INIT
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A REST resource that the shell should fetch and bring back as a body line."""
-
-    #: "depth", "instruments" or "open_interest".
-    what: str
-    symbol: str
-    path: str
-    #: The book epoch it is for; 0 where it is for none.
-    epoch: int
-    #: Not before this time, ns; 0: now.
-    after: int
-
-
-def backoff(attempts: int) -> int:
-    """Tell how long to wait, ns, before an attempt that follows so many."""
-    return min(PAUSES[0] << min(attempts - 1, 16), PAUSES[1]) if attempts else 0
-
-
 class Track:
     """The book, the lanes and the newest trade of one instrument."""
 
@@ -110,13 +91,20 @@ class Track:
         self._counts = counts
         self._requests = requests
         self._path = venue.snapshot_path(instrument.symbol)
-        self.sync: BookSync[Decoded] = BookSync(instrument.key, venue.sequence)
+        self._resync = venue.resync
+        self._rest = venue.resync == "rest"
+        self.sync: BookSync[Decoded] = BookSync(instrument.key, venue.sequence, bridged=self._rest)
+        self._mirror = None if venue.rule is None else Mirror(instrument, venue.rule)
+        #: From when on a diff that is early shows that the snapshot was lost.
+        self._due = 0
         self._trade = -1
         #: Snapshots asked for since the book was last calm; one is on its way; the shortest wait before another.
         self._attempts = 0
         self._asked = False
         self._floor = 0
         self._since = 0
+        #: Exchange time of the newest of the books that are sent whole, ns.
+        self._newest = 0
 
     @property
     def is_new(self) -> bool:
@@ -145,7 +133,12 @@ class Track:
             if self.sync.state is _INIT:
                 self.begin(received, monotonic, out)
             try:
+                if decoded.checksum is not None and not len(decoded.rows):
+                    self._prove(decoded)
+                    return
                 verdict = self.sync.diff(first, last, previous, decoded)
+                if verdict is _APPLY and self._mirror is not None:
+                    decoded = self._mirrored(decoded)
             except Gap:
                 self._break(decoded, received, monotonic, out)
                 return
@@ -154,7 +147,10 @@ class Track:
             else:
                 self._settle(verdict, received, monotonic, out)
         elif kind == _SNAPSHOT:
-            self.snapshot(self.sync.epoch, decoded, received, monotonic, out)
+            if self._rest:
+                self.snapshot(self.sync.epoch, decoded, received, monotonic, out)
+            else:
+                self._open(decoded, received, monotonic, connection, out)
         elif kind != _TRADE or self._is_new(last):
             self._emit(decoded.message, decoded.rows, kind, received, monotonic, connection, 0, out)
 
@@ -163,7 +159,20 @@ class Track:
         if self.sync.state is State.SYNCED and received - self._since >= CALM:
             self._attempts = 0
         self.sync.begin()
+        self._due = received + OWED
         self._resynced(received, monotonic, out)
+
+    def lose(self, expected: int, met: int, received: int, monotonic: int, out: list[Batch]) -> None:
+        """Say a gap that no id of this book has shown, and begin anew."""
+        lost = Decoded(self.instrument.symbol, Channel.DEPTH, message_row(Kind.DELTA, first=met), _NONE[LEVEL])
+        if self.sync.state is State.SYNCED:
+            self.sync.last = expected
+            self._break(lost, received, monotonic, out)
+
+    def mend(self, received: int) -> None:
+        """Ask the socket for the book again, as far as it is the socket that has it."""
+        if not self._rest:
+            self._ask(received)
 
     def snapshot(self, epoch: int, decoded: Decoded, received: int, monotonic: int, out: list[Batch]) -> None:
         """Try a snapshot that was asked for in an epoch."""
@@ -202,6 +211,10 @@ class Track:
         elif verdict is Verdict.REFETCH:
             self._counts["refetched_snapshots"] += 1
             self._asked = False
+        elif verdict is Verdict.EARLY:
+            self._counts["early_diffs"] += 1
+            if received >= self._due:
+                self._ask(received)
         if self.sync.waiting and not self._asked:
             self._ask(received)
 
@@ -221,7 +234,56 @@ class Track:
         )
         self._emit(gap, _NONE[LEVEL], 0, received, monotonic, self._connection(), sync.epoch, out)
         self.begin(received, monotonic, out)
-        self._settle(sync.diff(first, last, previous, decoded), received, monotonic, out)
+        if self._rest:
+            self._settle(sync.diff(first, last, previous, decoded), received, monotonic, out)
+        else:
+            self._ask(received)
+
+    def _open(self, decoded: Decoded, received: int, monotonic: int, connection: int, out: list[Batch]) -> None:
+        """Take a snapshot of the socket: it opens an epoch, or is the next state of a book that is only sent whole."""
+        message, last = decoded.message, int(decoded.message["last"][0])
+        bids = int(message["bids"][0])
+        if self._mirror is not None and self.is_whole and self._mirror.rule.whole:
+            if int(message["exchanged"][0]) < self._newest:
+                self._counts["old_snapshots"] += 1
+                return
+            rows, bids = self._mirror.difference(decoded.rows, bids)
+            message["kind"], message["count"], message["bids"] = Kind.DELTA, len(rows), bids
+            self._newest = int(message["exchanged"][0])
+            self._emit(message, rows, _DELTA, received, monotonic, connection, self.sync.epoch, out)
+            return
+        if self.sync.state is not State.BUFFERING:
+            self.begin(received, monotonic, out)
+        if self._mirror is not None:
+            self._mirror.replace(decoded.rows, bids)
+            try:
+                proven = self._mirror.check(decoded.checksum, -1, last)
+            except Gap:
+                self._counts["bad_snapshots"] += 1
+                self._ask(received)
+                return
+            message["flags"] |= int(Flag.CHECKSUM_OK) if proven else 0
+        self._newest = int(message["exchanged"][0])
+        self.sync.open(last)
+        self._release(received, monotonic, out, [decoded])
+
+    def _mirrored(self, decoded: Decoded) -> Decoded:
+        """Apply a diff to the mirror; give it with what else it did to the book. Raises Gap where that proves wrong."""
+        assert self._mirror is not None
+        message = decoded.message
+        rows, bids = self._mirror.apply(decoded.rows, int(message["bids"][0]))
+        if self._mirror.check(decoded.checksum, self.sync.last, int(message["first"][0])):
+            message["flags"] |= int(Flag.CHECKSUM_OK)
+        if rows is decoded.rows:
+            return decoded
+        message["count"], message["bids"] = len(rows), bids
+        return decoded._replace(rows=rows)
+
+    def _prove(self, decoded: Decoded) -> None:
+        """Take a checksum that came by itself. Raises Gap where the book is another."""
+        if self._mirror is not None and self.is_whole:
+            self._mirror.check(decoded.checksum, self.sync.last, self.sync.last)
+            self._counts["checksums"] += 1
 
     def _resynced(self, received: int, monotonic: int, out: list[Batch]) -> None:
         self._counts["resyncs"] += 1
@@ -229,7 +291,7 @@ class Track:
         resync = message_row(Kind.RESYNC)
         self._emit(resync, _NONE[LEVEL], 0, received, monotonic, self._connection(), self.sync.epoch, out)
 
-    def _release(self, received: int, monotonic: int, out: list[Batch]) -> None:
+    def _release(self, received: int, monotonic: int, out: list[Batch], whole: Sequence[Decoded] | None = None) -> None:
         """Open an epoch: the units, the snapshot, the diffs that follow it."""
         self._since = received
         connection, epoch = self._connection(), self.sync.epoch
@@ -237,13 +299,15 @@ class Track:
         row = self.instrument.row()
         self._emit(units, row, int(Kind.INSTRUMENT), received, monotonic, connection, epoch, out)
         kind = _SNAPSHOT
-        for decoded in self.sync.take():
+        for decoded in self.sync.take() if whole is None else whole:
             self._emit(decoded.message, decoded.rows, kind, received, monotonic, connection, epoch, out)
             kind = _DELTA
 
     def _ask(self, received: int) -> None:
-        if self._path is None:
+        if not self._rest:
+            self._ask_socket(received)
             return
+        assert self._path is not None
         wait = max(backoff(self._attempts), self._floor)
         self._attempts += 1
         self._floor = 0
@@ -255,6 +319,20 @@ class Track:
             path=self._path,
             epoch=self.sync.epoch,
             after=received + wait if wait else 0,
+        )
+
+    def _ask_socket(self, received: int) -> None:
+        wait = backoff(self._attempts)
+        self._attempts += 1
+        self._due = received + wait + OWED
+        symbol = self.instrument.symbol
+        self._requests[self._resync, symbol] = Request(
+            what=self._resync,
+            symbol=symbol,
+            path="",
+            epoch=self.sync.epoch,
+            after=received + wait if wait else 0,
+            connection=self._connection(),
         )
 
     def _connection(self) -> int:

@@ -53,6 +53,19 @@ def test_a_body_comes_back_verbatim() -> None:
     assert answer == Answer(status=200, body=b'{"a": [1]}\n')
 
 
+def test_several_paths_are_one_array_and_one_failure_is_all() -> None:
+    async def echo(writer: asyncio.StreamWriter, request: bytes) -> None:
+        path = request.split(b" ")[1].decode()
+        await plain("404 Not Found" if "none" in path else "200 OK", f'{{"of": "{path}"}}'.encode())(writer, request)
+
+    async def ask(path: str) -> Answer:
+        async with serving(echo) as base:
+            return await Rest(VENUE, base).get(path)
+
+    assert asyncio.run(ask("/a?b=1 /c")).body == b'[{"of": "/a?b=1"},{"of": "/c"}]'
+    assert asyncio.run(ask("/a /none /c")) == Answer(status=404, body=None)
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [

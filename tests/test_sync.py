@@ -180,3 +180,62 @@ def test_whatever_is_lost_what_is_applied_is_a_chain_without_a_hole(seed: int) -
                 known = int(last)
             pending = True
     assert pending
+
+
+def opened(sequence: str, last: int) -> BookSync[str]:
+    """A book that the socket's own snapshot has opened."""
+    sync: BookSync[str] = BookSync("v:S", sequence, bridged=False)
+    sync.begin()
+    assert sync.diff(1, 1, 0, "early") is Verdict.EARLY
+    sync.open(last)
+    return sync
+
+
+def test_linked_ids_must_name_the_one_before_and_may_fall() -> None:
+    sync = opened("linked", 100)
+    assert sync.diff(0, 170, 100, "") is Verdict.APPLY
+    # Nothing has changed: an id that follows itself.
+    assert sync.diff(0, 170, 170, "") is Verdict.APPLY
+    # The venue restarts its ids, and says so.
+    assert sync.diff(0, 5, 170, "") is Verdict.APPLY
+    assert sync.diff(0, 9, 5, "") is Verdict.APPLY
+    with pytest.raises(Gap, match="expected 9, met 12"):
+        sync.diff(0, 15, 12, "")
+
+
+def test_a_linked_message_that_comes_again_changes_nothing() -> None:
+    sync = opened("linked", 100)
+    assert sync.diff(0, 170, 100, "") is Verdict.APPLY
+    assert sync.diff(0, 170, 100, "") is Verdict.OLD
+    assert sync.diff(0, 180, 170, "") is Verdict.APPLY
+
+
+def test_a_linked_message_whose_forerunner_is_missing_is_a_gap_even_where_ids_lie_below() -> None:
+    sync = opened("linked", 100)
+    with pytest.raises(Gap):
+        sync.diff(0, 120, 50, "")
+    # The message that restarted the ids was lost: what builds on it is no old one.
+    with pytest.raises(Gap):
+        sync.diff(0, 9, 5, "")
+
+
+def test_books_without_ids_take_every_diff_once_they_are_open() -> None:
+    sync = opened("none", 0)
+    assert [sync.diff(0, 0, -1, "") for _ in range(3)] == [Verdict.APPLY] * 3
+
+
+def test_consecutive_ids_of_a_socket_have_no_hole() -> None:
+    sync = opened("consecutive", 7)
+    assert sync.diff(8, 8, -1, "") is Verdict.APPLY
+    assert sync.diff(8, 8, -1, "") is Verdict.OLD
+    with pytest.raises(Gap):
+        sync.diff(10, 10, -1, "")
+
+
+def test_a_snapshot_of_the_socket_needs_an_epoch_to_open() -> None:
+    sync = opened("consecutive", 7)
+    with pytest.raises(RuntimeError, match="before begin"):
+        sync.open(9)
+    sync.begin()
+    sync.open(9)
+    assert (sync.state, sync.last, sync.epoch) == (State.SYNCED, 9, 2)

@@ -98,6 +98,8 @@ class Limits:
     ping_timeout: float | None
     #: Largest frame accepted, bytes.
     max_size: int
+    #: Subscriptions of one connection that may be ended and begun again per hour.
+    resubscribes: float = 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ class Venue:
     snapshot_path: Callable[[str], str | None]
     #: symbol -> REST path of its open interest; None where it has none.
     open_interest_path: Callable[[str], str | None]
-    #: REST path of the exchange's instruments.
+    #: REST path of the exchange's instruments; several, parted by blanks, are answered as one JSON array of the bodies.
     instruments_path: str
     #: Body of that, wanted symbols -> instruments. Raises BadConfig for an unknown symbol, naming the nearest ones.
     parse_instruments: Callable[[bytes, Sequence[str]], list[Instrument]]

@@ -94,11 +94,18 @@ def instant(value: Any) -> int:
 
 @lru_cache(64)
 def _day(text: str) -> int:
-    """Return the second that a day begins with."""
+    """Return the second that a day begins with; nanoseconds of 64 bits know the years 1970 to 2261."""
+    if not "1970" <= text[:4] < "2262":
+        raise BadFrame("bad_time", f"{text!r} is no day of the years 1970 to 2261")
     try:
         return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
     except ValueError as error:
         raise BadFrame("bad_time", f"{text!r} is no day") from error
+
+
+def printed(at: int) -> str:
+    """Write a time, ns, as ISO 8601 with six places, `2023-10-06T17:35:55.440295Z`."""
+    return f"{datetime.fromtimestamp(at // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{at // 1000 % 1_000_000:06d}Z"
 
 
 def positive(value: Any, decimals: int) -> int:
