@@ -88,8 +88,10 @@ class Timeline:
     def _numbered(self, connection: ServerConnection, frame: bytes, stream: str) -> bytes:
         if self._renumber is None:
             return frame
-        self._sent[connection] += 1
-        return self._renumber(frame, stream, self._sent[connection] - 1)
+        own = self._renumber(frame, stream, self._sent[connection])
+        # What comes back as it was has no number on this venue.
+        self._sent[connection] += own is not frame
+        return own
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:

@@ -464,3 +464,21 @@ def test_the_emulated_venue_speaks_as_the_real_one(contract: Contract) -> None:
     assert decoded.message["exchanged"][0] == SECOND + 5_000_000
     assert decoded.rows.tolist() == [*bids.tolist(), *asks.tolist()]
     assert [emulation.stream_of(each) for each in (FRAMES[2], b"pong", asked[1])] == ["trade:XBTUSD", None, None]
+
+
+def test_rows_of_a_tape_find_their_place_in_an_emulated_book() -> None:
+    reader, emulation = whole(), VENUE.emulation
+    assert emulation.book is not None
+    assert emulation.renumber is not None
+    levels = np.array([(984_595, 15)], LEVEL), np.array([(984_599, 100)], LEVEL)
+    reader.decode(emulation.book(instrument(), 0, SECOND, *levels), 0, 1)
+    update = b'{"table":"orderBookL2","action":"update","data":[%b,%b]}'
+    rows = (
+        b'{"symbol":"XBTUSD","id":7,"side":"Buy","size":9,"price":98459.50}',
+        b'{"symbol":"XBTUSD","side":"Sell","price":9.84599e4,"id": 8,"size":3}',
+    )
+    played = emulation.renumber(update % rows, "orderBookL2:XBTUSD", 5)
+    assert one(played, reader).rows.tolist() == [(984_595, 9), (984_599, 3)]
+    # Rows that state no price, and other tables, stay as they are.
+    assert emulation.renumber(UPDATE, "orderBookL2:XBTUSD", 5) == UPDATE
+    assert emulation.renumber(FRAMES[2], "trade:XBTUSD", 5) is FRAMES[2]

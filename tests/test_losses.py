@@ -18,6 +18,7 @@ pytestmark = pytest.mark.tape
 CAPTURES = {
     "bybit_linear": (["BYBIT.jsonl.zst"], 0),
     "bybit_spot": (["BYBIT.jsonl.zst"], 0),
+    "bitfinex": (["BITFINEX.ws.11.0.gz"], 0),
     "deribit": (["DERIBIT.ws.1.0.gz"], 0),
     "kraken_spot": (["KRAKEN.ws.50.0.gz"], 10),
     "okx": (["OKX.ws.1.0.gz"], 25),

@@ -102,4 +102,5 @@ def _whole_book(instrument: Instrument, last: int, at: int, bids: Rows, asks: Ro
     """Write the first frame of a book; its number is that of the first frame on its connection."""
     rows = [[price, 1, size] for price, size in levels(instrument, bids)]
     rows += [[price, 1, orjson.Fragment(b"-" + orjson.dumps(size))] for price, size in levels(instrument, asks)]
-    return orjson.dumps([channel_of(f"book:{instrument.symbol}"), rows, 1, at // 1_000_000])
+    # 0 is unknown, and no time.
+    return orjson.dumps([channel_of(f"book:{instrument.symbol}"), rows, 1, *([at // 1_000_000] if at else [])])

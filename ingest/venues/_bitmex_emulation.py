@@ -1,10 +1,11 @@
 """BitMEX's side of the wire, for the emulator: frames and instruments in, streams, tables and listings out.
 
-A book's levels know no ids, so the ids of an emulated book are its prices. Those of a recorded tape are the venue's
-own: whoever joins such a tape late meets ids that the emulated book does not have, and breaks until the tape's next
-partial. Whoever is there from its begin gets the tape's own.
+A book's levels know no ids, so the ids of an emulated book are its prices, and rows of a recorded tape that state
+their price get such ids, too. Before 2023 updates and deletes stated none: of so old a tape their ids stay the
+venue's, and whoever joins it late breaks until the tape's next partial.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,10 +14,17 @@ import orjson
 
 from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract, Rows
+from ingest.decimals import scaled
 from ingest.venues import SECOND, Emulation
 from ingest.venues._bitmex_instruments import ASSETS
 from ingest.venues._figures import asked, printed
+from ingest.venues._reading import decimal
 
+#: An emulated id is the price x 10^10: no price of the venue has more decimals.
+ID_DECIMALS: Final = 10
+_ROW: Final = re.compile(rb"\{[^{}]*\}")
+_ID: Final = re.compile(rb'"id":\s*\d+')
+_PRICE: Final = re.compile(rb'"price":\s*([0-9.eE+-]+)')
 INSTRUMENTS: Final = "/api/v1/instrument/active"
 KINDS: Final = {Contract.SPOT: "IFXXXP"}
 UNITS: Final = 10**CONTRACT_SIZE_DECIMALS
@@ -34,6 +42,7 @@ def emulation() -> Emulation:
         snapshot=_whole_book,
         book=_whole_book,
         instruments=_listing,
+        renumber=renumber,
     )
 
 
@@ -57,7 +66,7 @@ def _whole_book(instrument: Instrument, last: int, at: int, bids: Rows, asks: Ro
     rows = [
         {
             "symbol": instrument.symbol,
-            "id": each,
+            "id": each * 10 ** (ID_DECIMALS - instrument.price_decimals),
             "side": side,
             "size": printed(size, instrument.size_decimals),
             "price": printed(each, instrument.price_decimals),
@@ -72,6 +81,19 @@ def _whole_book(instrument: Instrument, last: int, at: int, bids: Rows, asks: Ro
 
 def _iso(at: int) -> str:
     return datetime.fromtimestamp(at // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at // 1_000_000 % 1000:03d}Z"
+
+
+def renumber(frame: bytes, stream: str, sent: int) -> bytes:
+    """Give a book's rows the ids that they have on the emulated venue."""
+    return _ROW.sub(_renamed, frame) if stream.startswith("orderBookL2:") else frame
+
+
+def _renamed(row: re.Match[bytes]) -> bytes:
+    price = _PRICE.search(row[0])
+    if price is None:
+        return row[0]
+    named = scaled(decimal(price[1].decode()), ID_DECIMALS)
+    return _ID.sub(b'"id":%d' % named, row[0])
 
 
 def _listing(instruments: Sequence[Instrument]) -> bytes:

@@ -308,6 +308,8 @@ def _level(instrument: Instrument, row: Any) -> tuple[int, Level]:
 VENUE: Final = Venue(
     name=NAME,
     sockets={"public": "wss://api-pub.bitfinex.com", "liquidations": "wss://api-pub.bitfinex.com"},
+    # Where authenticated clients go; it has the public channels, too.
+    hosts=("api.bitfinex.com",),
     rest="https://api-pub.bitfinex.com",
     limits=Limits(
         sends=10,

@@ -311,6 +311,7 @@ def _history(action: str) -> int:
 VENUE: Final = Venue(
     name=NAME,
     sockets={"public": "wss://ws.bitmex.com"},
+    hosts=("www.bitmex.com",),
     rest="https://www.bitmex.com",
     limits=Limits(
         sends=3,
