@@ -419,7 +419,9 @@ def test_streams_are_subscribed_after_the_flags_are_set() -> None:
     assert len(frames) == 7
 
 
-@pytest.mark.parametrize(("price", "decimals"), [("105055", 3), ("0.068961", 9), ("2.505e-05", 12), ("98.5", 6)])
+@pytest.mark.parametrize(
+    ("price", "decimals"), [("105055", 3), ("16000000", 3), ("0.068961", 9), ("2.505e-05", 12), ("98.5", 6)]
+)
 def test_a_last_price_tells_the_decimals(price: str, decimals: int) -> None:
     body = b'[["fUSD",1],["tDUSK:USD",1,2,3,4,5,6,%b,8]]' % price.encode()
     (known,) = VENUE.parse_instruments(body, ["tDUSK:USD"])

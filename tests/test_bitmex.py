@@ -474,11 +474,12 @@ def test_rows_of_a_tape_find_their_place_in_an_emulated_book() -> None:
     reader.decode(emulation.book(instrument(), 0, SECOND, *levels), 0, 1)
     update = b'{"table":"orderBookL2","action":"update","data":[%b,%b]}'
     rows = (
-        b'{"symbol":"XBTUSD","id":7,"side":"Buy","size":9,"price":98459.50}',
-        b'{"symbol":"XBTUSD","side":"Sell","price":9.84599e4,"id": 8,"size":3}',
+        b'{"symbol":"XBTUSD","id":7,"side":"Buy","size":9,"price":98459.50,"transactTime":"2024-11-24T08:26:22.275Z"}',
+        b'{"symbol":"XBTUSD","side":"Sell","price":9.84599e4,"id": 8,"size":3,"transactTime":"2024-11-24T08:26:22Z"}',
     )
     played = emulation.renumber(update % rows, "orderBookL2:XBTUSD", 5)
     assert one(played, reader).rows.tolist() == [(984_595, 9), (984_599, 3)]
-    # Rows that state no price, and other tables, stay as they are.
-    assert emulation.renumber(UPDATE, "orderBookL2:XBTUSD", 5) == UPDATE
+    # Rows that state no price, older ones, and other tables, stay as they are.
+    for frame in (UPDATE, PARTIAL):
+        assert emulation.renumber(frame, "orderBookL2:XBTUSD", 5) == frame
     assert emulation.renumber(FRAMES[2], "trade:XBTUSD", 5) is FRAMES[2]

@@ -63,11 +63,12 @@ def parse_instruments(body: bytes, symbols: Sequence[str]) -> list[Instrument]:
 def _instrument(symbol: str, entry: list[Any]) -> Instrument:
     if len(entry) <= LAST_PRICE:
         raise BadFrame("structure", f"a ticker is {str(entry)[:60]}, its place {LAST_PRICE} is the last price")
-    price = rounded(decimal(entry[LAST_PRICE]), FINEST)
-    if price == 0:
+    text = decimal(entry[LAST_PRICE])
+    if rounded(text, FINEST - DIGITS) == 0:
         raise BadConfig(f"{NAME} has no price of {symbol} yet, so nothing tells its decimals")
-    # 0.00123 has two zeros behind the point, 45 one digit before it.
-    places = FINEST - len(str(price)) + DIGITS
+    before, _, behind = text.partition(".")
+    # 45.1 has two digits before the point, 0.00123 two zeros behind it.
+    places = DIGITS - (len(before.lstrip("0")) or len(behind.lstrip("0")) - len(behind))
     asset, quote, contract = told(symbol)
     return Instrument(
         venue=NAME,
@@ -108,8 +109,8 @@ def listing(instruments: Sequence[Instrument]) -> bytes:
     """Write tickers whose last prices tell the decimals of some instruments."""
     entries = []
     for each in instruments:
-        places = each.price_decimals - ROOM
-        # The largest power of ten with so many decimals in its five digits.
-        price = orjson.Fragment("1" + "0" * (DIGITS - 1 - places) if places < DIGITS else f"1e-{places - DIGITS + 1}")
+        # A power of ten that has so many decimals in its five digits; fewer decimals than the room are never told.
+        power = DIGITS - 1 - max(each.price_decimals - ROOM, 0)
+        price = orjson.Fragment("1" + "0" * power if power >= 0 else f"1e-{-power}")
         entries.append([each.symbol, None, None, None, None, None, None, price])
     return orjson.dumps(entries)

@@ -1,8 +1,8 @@
 """BitMEX's side of the wire, for the emulator: frames and instruments in, streams, tables and listings out.
 
-A book's levels know no ids, so the ids of an emulated book are its prices, and rows of a recorded tape that state
-their price get such ids, too. Before 2023 updates and deletes stated none: of so old a tape their ids stay the
-venue's, and whoever joins it late breaks until the tape's next partial.
+A book's levels know no ids, so the ids of an emulated book are its prices. Rows of a recorded tape that state their
+`transactTime` state their price, too, and get such ids. Older rows may not: of an older tape all ids stay the venue's,
+and whoever joins it late breaks until the tape's next partial.
 """
 
 import re
@@ -90,7 +90,7 @@ def renumber(frame: bytes, stream: str, sent: int) -> bytes:
 
 def _renamed(row: re.Match[bytes]) -> bytes:
     price = _PRICE.search(row[0])
-    if price is None:
+    if price is None or b'"transactTime"' not in row[0]:
         return row[0]
     named = scaled(decimal(price[1].decode()), ID_DECIMALS)
     return _ID.sub(b'"id":%d' % named, row[0])
