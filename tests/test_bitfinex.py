@@ -1,5 +1,6 @@
 """Bitfinex: what its recorded and documented frames say, and what is refused of them."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -13,10 +14,12 @@ from hypothesis import strategies as st
 from engine.errors import BadConfig, BadFrame, Gap
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Channel, Contract, Coverage, Flag, Kind, PriceKind, Reference, Status
+from ingest.emulator import Emulator
 from ingest.mirror import Mirror
 from ingest.venues import Decoded, Decoder, load
 from ingest.venues._bitfinex_checksum import checksum, written
 from ingest.venues._bitfinex_emulation import channel_of
+from tests.feeding import feeding
 from tests.peers import broken, received, survive
 
 VENUE = load("bitfinex")
@@ -472,3 +475,33 @@ def test_a_tagger_names_the_recordings_frames(captures: Path) -> None:
     assert stream_of(EVENTS[5]) is None
     assert stream_of(liquidation) == f"status:liq:global#{PERPETUAL}"
     assert stream_of(content(4, "hb")) is None
+
+
+def test_books_trades_and_liquidations_play_to_a_feed_without_a_hole() -> None:
+    played = [
+        *FRAMES[:2],
+        content(4, [LONG]),
+        content(2, "te", [11, TS, -0.001, 105055]),
+        content(1, [105053, 1, 0.5]),
+    ]
+    numbered = [orjson.dumps([*orjson.loads(raw)[:-2], seq, TS]) for seq, raw in enumerate(played, 1)]
+    lines = [(10**18 + i * 10**7, raw) for i, raw in enumerate([*EVENTS, *numbered])]
+    instruments = [instrument(), instrument(PERPETUAL)]
+
+    async def play() -> tuple[int, dict[str, int], dict[str, bool]]:
+        async with (
+            Emulator(VENUE, lines, instruments) as venue,
+            feeding(VENUE, [each.symbol for each in instruments], venue) as caught,
+        ):
+            async with asyncio.timeout(30):
+                await venue.finished()
+            await caught.until(lambda: caught.feed.session.counts["frames"] >= len(numbered))
+            await caught.drained()
+            return venue.counts["frames"], dict(caught.feed.session.counts), caught.feed.session.synced
+
+    frames, counts, synced = asyncio.run(play())
+    assert frames == len(numbered)
+    # Two connections carry it, each numbered by itself: the liquidations' is not that of the books.
+    assert "lost_frames" not in counts
+    assert "gaps" not in counts
+    assert synced["tBTCUSD"]
