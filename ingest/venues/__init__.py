@@ -183,6 +183,8 @@ class Venue:
     headers: dict[str, str] = field(default_factory=dict)
     #: What is posted to `instruments_path`; None: it is a GET.
     instruments_query: bytes | None = None
+    #: Other hosts of the same websocket, former ones too: what a capture may name.
+    hosts: tuple[str, ...] = ()
     #: symbol -> REST path of how near auto-deleveraging is; None where it has none.
     risk_path: Callable[[str], str | None] = lambda symbol: None
 
