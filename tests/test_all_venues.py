@@ -41,7 +41,8 @@ SECONDS = 180.0
 #: The capture of USD-M is of streams that we do not subscribe; another tape stands for it. As plain Python its scanner
 #: cannot keep ten times that pace.
 USDM: Final = "binance_usdm"
-NAMES: Final = (*CAPTURES, GATE.name, *([USDM] if COMPILED else []))
+HYPERLIQUID: Final = "hyperliquid"
+NAMES: Final = (*CAPTURES, GATE.name, HYPERLIQUID, *([USDM] if COMPILED else []))
 #: Venues whose messages are single levels: bids may reach asks between two of them.
 PIECEWISE = ("bitfinex", "kraken_futures")
 
@@ -53,6 +54,9 @@ def tape(name: str, captures: Path) -> Played:
     """Give what a venue plays."""
     if name == GATE.name:
         return Played(GATE, *as_today(captures))
+    if name == HYPERLIQUID:
+        venue, lines = load(name), head(captures.parent / "binance" / "btcusd_20250126.gz", 1_000)
+        return Played(venue, lines, known(venue, lines))
     if name != USDM:
         return capture(name, captures)
     venue, lines = load(USDM), head(captures.parent / "binance" / "usdm_btcusdt_20240808.gz", 90_000)
