@@ -10,6 +10,7 @@ agree on the bands that both have.
 
 import gzip
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from functools import cache
 from itertools import islice
@@ -18,6 +19,9 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.feather as feather
+import pyarrow.parquet as pq
 import pytest
 import sortedcontainers
 
@@ -190,8 +194,11 @@ def lots_of(folder: Path) -> int:
     total = 0
     for batch in Lake(folder):
         kinds, counts = batch.messages["kind"], batch.messages["count"]
-        levels = kinds <= Kind.TOUCH
-        total += int(batch.levels["size"][np.repeat(kinds[levels], counts[levels]) == Kind.DELTA].sum())
+        levels = (kinds <= Kind.TOUCH) & (counts > 0)
+        if levels.any():
+            starts = np.cumsum(counts[levels], dtype=np.int64) - counts[levels]
+            sums = np.add.reduceat(batch.levels["size"], starts)
+            total += int(sums[kinds[levels] == Kind.DELTA].sum())
     return total
 
 
@@ -200,21 +207,56 @@ def lots_of_npz(path: Path) -> int:
     return round(float(np.load(path)["data"]["qty"].sum()) * 1_000)
 
 
-def test_parquet_to_rows(benchmark: Any, lake: Path) -> None:
-    other = lake.parent / "rows.npz"
+def lots_of_arrow(path: Path) -> int:
+    return int(feather.read_table(path, memory_map=False)["size"].to_numpy().sum())
 
-    def prepare() -> Callable[[], int]:
-        if not other.exists():
-            np.savez_compressed(other, data=events(part(), "message")[1])
-        return lambda: lots_of_npz(other)
+
+def lots_of_npy(path: Path) -> int:
+    return int(np.load(path)["size"].sum())
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the rows of the whole tape as Parquet, and beside them its updates in other containers."""
+    folder = tmp_path_factory.mktemp("long")
+    convert([str(require_tape())], folder / "lake", "binance_usdm")
+    levels = work().levels
+    table = pa.table({name: np.ascontiguousarray(levels[name]) for name in ("price", "size")})
+    feather.write_feather(table, folder / "levels.arrow", compression="lz4")
+    np.save(folder / "levels.npy", levels)
+    with suppress(ImportError):
+        np.savez_compressed(folder / "rows.npz", data=events(work(), "message")[1])
+    return folder
+
+
+def test_parquet_to_rows(benchmark: Any, long: Path) -> None:
+    files = list((long / "lake").rglob("*.parquet"))
+    count = sum(pq.read_metadata(path).num_rows for path in files if "channel=book" in str(path))
+    mine = benchmark.extra_info["B/level"] = sum(path.stat().st_size for path in files) / count
+
+    def peer(name: str, read: Callable[[Path], int]) -> Peer:
+        path = long / name
+
+        def prepare() -> Callable[[], int]:
+            if not path.exists():
+                raise ImportError(name="hftbacktest")
+            return lambda: read(path)
+
+        size = path.stat().st_size / work().count if path.exists() else 0
+        benchmark.extra_info[f"B/level {name}"] = size
+        return Peer(prepare=prepare, count=work().count, note=f"ours {mine:.2f} B/level, theirs {size:.2f}")
 
     compare(
         benchmark,
         stage="replay: Parquet to rows",
         unit="ns/level",
-        ours=lambda: lambda: lots_of(lake),
-        count=sum(len(batch.levels) for batch in rows()),
-        peers={"hftbacktest npz": Peer(prepare=prepare, count=part().count)},
+        ours=lambda: lambda: lots_of(long / "lake"),
+        count=count,
+        peers={
+            "hftbacktest npz": peer("rows.npz", lots_of_npz),
+            "Arrow IPC lz4, levels alone": peer("levels.arrow", lots_of_arrow),
+            "npy, levels alone": peer("levels.npy", lots_of_npy),
+        },
         goal=5,
     )
 

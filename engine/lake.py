@@ -11,6 +11,10 @@ rows the order of their messages, whose `count` and `bids` say which are whose.
 receive time so far where that leaves room, so that lakes of different hours lie one after another. A file's name holds
 the sequence of its slice's first message, which no other slice of the lake has.
 
+Three numbers are stored by what they are more than a neighbour (`LESS`), which is mostly nothing and takes no room:
+sequence = received + sequence_less_received, and of messages published = exchanged + published_less_exchanged, first =
+last + first_less_last; int64 that wraps, so that every number comes back.
+
 Integers are wire decimals, as in `engine.schema`; the key-value metadata of every file says the schema's version, whose
 rows these are, how many decimals they have, and how many messages of the instrument its conversion wrote before.
 """
@@ -38,9 +42,9 @@ from engine.schema import (
 )
 
 #: Version of the layout and of the columns below; a reader refuses any other.
-VERSION: Final = 1
-#: Rows of a row group, about: of the rows of messages, and of messages, which are wider.
-GROUP: Final = 131_072
+VERSION: Final = 2
+#: Rows of a row group, about: of the rows of messages, and of messages, which are wider. A core's cache holds a column.
+GROUP: Final = 65_536
 MESSAGE_GROUP: Final = 32_768
 HOUR: Final = 3_600_000_000_000
 DAY: Final = 24 * HOUR
@@ -48,10 +52,13 @@ DAY: Final = 24 * HOUR
 FILE: Final = re.compile(r"(\d{2})-(\d{19})\.parquet")
 PART: Final = ".tmp"
 
-#: Columns whose neighbours differ by little; the others repeat themselves.
-RISING: Final = frozenset(
-    {"sequence", "received", "monotonic", "exchanged", "published", "first", "last", "previous", "id"}
-)
+#: Numbers that are stored as their difference from another one of the same row.
+LESS: Final[Mapping[str, str]] = {"sequence": "received", "published": "exchanged", "first": "last"}
+
+
+def stored(name: str) -> str:
+    """Name the column that holds a field, or its difference."""
+    return f"{name}_less_{LESS[name]}" if name in LESS else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +83,12 @@ def _channel(
 ) -> Channel:
     """Make a channel of a family: its stamps, what else is said of the message, its own fields."""
     fields = tuple(field for field in family.names or () if not field.startswith("reserved"))
-    own = {field: "binary" if family[field].kind == "S" else family[field].name for field in fields}
+    own = {stored(field): "binary" if family[field].kind == "S" else family[field].name for field in fields}
     return Channel(
         name=name,
         family=family,
         part=part,
-        columns={"sequence": "int64", "received": "int64", **(beside or {}), **own},
+        columns={stored("sequence"): "int64", "received": "int64", **(beside or {}), **own},
         fields=fields,
         kinds=tuple(int(kind) for kind in FAMILY if FAMILY[kind] is family),
         group=group,
@@ -108,8 +115,9 @@ ROWS: Final = (
     _channel("instrument", INSTRUMENT, "instruments"),
 )
 CHANNELS: Final = (MESSAGES, *ROWS)
-#: Kind -> index in ROWS of the channel that its rows are in; -1: it has none.
-_WHOSE: Final = np.array([next((n for n, c in enumerate(ROWS) if kind in c.kinds), -1) for kind in range(256)], np.int8)
+#: Kind -> index in ROWS of the channel that its rows are in; NOWHERE: it has none.
+NOWHERE: Final = 255
+_WHOSE: Final = bytes(next((n for n, c in enumerate(ROWS) if kind in c.kinds), NOWHERE) for kind in range(256))
 
 #: Keys of a file's metadata.
 META_VERSION: Final = "airpocket.lake"
@@ -119,6 +127,8 @@ META_ASSET: Final = "asset"
 #: Which conversion wrote the file, by its first sequence, and how many messages of the instrument it wrote before.
 META_RUN: Final = "run"
 META_BEFORE: Final = "before"
+#: Sequence of the slice's last message; its file's name says the first.
+META_LAST: Final = "last"
 #: Decimals of prices and of sizes. Absent before the first INSTRUMENT row.
 META_PRICE: Final = "price_decimals"
 META_SIZE: Final = "size_decimals"
@@ -144,15 +154,24 @@ def sequences(received: NDArray[np.int64], last: int) -> NDArray[np.int64]:
 
 def offsets_of(messages: Rows) -> dict[str, Any]:
     """Say per part where each message's rows begin, and at the end where they end; only of parts that have rows."""
-    whose, counts, found = _WHOSE[messages["kind"]], messages["count"].astype(np.int64), {}
+    return offsets(messages["kind"], messages["count"])
+
+
+def offsets(kinds: NDArray[np.uint8], counts: NDArray[np.uint32]) -> dict[str, Any]:
+    """Say the same of columns."""
+    whose, wide, found = _whose(kinds), counts.astype(np.int64), {}
     for index, channel in enumerate(ROWS):
         own = whose == index
         if own.any():
-            at = np.zeros(len(messages) + 1, np.int64)
-            np.cumsum(counts * own, out=at[1:])
+            at = np.zeros(len(kinds) + 1, np.int64)
+            np.cumsum(wide * own, out=at[1:])
             if at[-1]:
                 found[channel.part] = at
     return found
+
+
+def _whose(kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.frombuffer(kinds.tobytes().translate(_WHOSE), np.uint8)
 
 
 def cut(batch: Batch, offsets: Mapping[str, Any], begin: int, end: int) -> Batch:
@@ -172,12 +191,16 @@ def fault_of(batch: Batch, offsets: Mapping[str, Any]) -> str | None:
         for field in channel.family.names or ():
             if field.startswith("reserved") and rows[field].any():
                 return f"{channel.part} have a {field} that is not zero"
-    kinds, counts = messages["kind"], messages["count"]
+    return fault_in(messages["kind"], messages["count"], messages["bids"])
+
+
+def fault_in(kinds: NDArray[np.uint8], counts: NDArray[np.uint32], bids: NDArray[np.uint32]) -> str | None:
+    """Say what no message may be; None where none is."""
     if len(kinds) and not 1 <= kinds.min() <= kinds.max() <= max(Kind):
         return f"kinds are {kinds.min()} to {kinds.max()}, allowed are 1 to {max(Kind)}"
-    whose = _WHOSE[kinds]
-    if (messages["bids"] > counts * (whose == 0)).any():
+    whose = _whose(kinds)
+    if (bids > counts * (whose == 0)).any():
         return "a message has more bids than levels"
-    if (counts * (whose < 0)).any():
+    if (counts * (whose == NOWHERE)).any():
         return "a message of a kind without rows promises some"
     return None

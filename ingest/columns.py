@@ -1,8 +1,13 @@
-"""One Parquet file of a lake in, structured rows out, one row group at a time; what is wrong with it is BadRecord."""
+"""One Parquet file of a lake in, structured rows out, one row group at a time; what is wrong with it is BadRecord.
 
-from collections.abc import Callable, Sequence
+While a row group is given out, a thread reads the next one: decompression needs no interpreter. What is given out, and
+in what order, does not depend on it, and an error is raised where its row group is asked for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +15,24 @@ import pyarrow.parquet as pq
 
 from engine import lake
 from engine.errors import BadRecord
-from engine.lake import Channel
+from engine.lake import LESS, MESSAGES, Channel, stored
 from engine.schema import VERSION, Rows
 
 Made = TypeVar("Made")
+#: Rows that columns are laid into at once, so that they stay in a core's cache until all columns are there.
+BLOCK: Final = 8_192
+#: What is read of a row group: rows, and the columns that they were laid from, `sequence` among those of messages.
+Read = tuple[Rows, Mapping[str, Any]]
 
 
 class Table:
     """A channel's file of one slice, and how far its rows were given out."""
 
-    def __init__(self, path: Path, channel: Channel, instrument: str) -> None:
+    def __init__(self, path: Path, channel: Channel, instrument: str, readers: Executor) -> None:
         self.path, self._channel = path, channel
+        self._readers = readers
+        #: The row group that is being read, by its number. A file is never read by two at once.
+        self._coming: tuple[int, Future[Read]] | None = None
         self._file = self._guard(lambda: pq.ParquetFile(path, page_checksum_verification=True))
         found = self._file.metadata
         self.meta = self._guard(lambda: {k.decode(): v.decode() for k, v in (found.metadata or {}).items()})
@@ -42,20 +54,27 @@ class Table:
 
         return self._guard(spanned, f"row group {group}")
 
-    def counts(self, group: int) -> Rows:
+    def counts(self, group: int) -> Mapping[str, Any]:
         """Read of a row group of messages only what says which rows are whose."""
-        rows, _ = self._read(group, ("kind", "count"))
-        return rows
+        self._wait()
+        return self._read(group, ("kind", "count"))[1]
 
-    def read(self, group: int) -> tuple[Rows, Any]:
-        """Read a row group of messages: rows, and their sequence."""
-        rows, table = self._read(group, self._channel.fields, "sequence")
-        return rows, self._guard(lambda: _plain(table, "sequence", "int64"))
+    def read(self, group: int) -> Read:
+        """Read a row group, and have the next one read."""
+        came = self._wait()
+        found = came[1].result() if came is not None and came[0] == group else self._read(group, self._channel.fields)
+        self.ask(group + 1)
+        return found
+
+    def ask(self, group: int) -> None:
+        """Have a row group read meanwhile, if there is one."""
+        if group < self.groups:
+            self._coming = group, self._readers.submit(self._read, group, self._channel.fields)
 
     def ready(self) -> int:
         """Say how many of the next rows lie in one row group."""
         if not len(self._rows) and self.left:
-            self._rows, _ = self._read(self._group, self._channel.fields)
+            self._rows, _ = self.read(self._group)
             self._group += 1
         return len(self._rows)
 
@@ -68,7 +87,7 @@ class Table:
         while count > len(self._rows):
             count -= len(self._rows)
             pieces.append(self._rows)
-            self._rows, _ = self._read(self._group, self._channel.fields)
+            self._rows, _ = self.read(self._group)
             self._group += 1
         taken, self._rows = self._rows[:count], self._rows[count:]
         pieces = [piece for piece in (*pieces, taken) if len(piece)]
@@ -89,19 +108,33 @@ class Table:
         if count:
             self.take(count)
 
-    def _read(self, group: int, fields: Sequence[str], *more: str) -> tuple[Rows, Any]:
+    def _wait(self) -> tuple[int, Future[Read]] | None:
+        """Wait for what is being read, and give it away."""
+        came, self._coming = self._coming, None
+        if came is not None:
+            came[1].exception()
+        return came
+
+    def _read(self, group: int, fields: Sequence[str]) -> Read:
         """Read fields of a row group into the family's rows."""
         if group >= self.groups:
             raise BadRecord(f"{self.path} has {self.groups} row groups, and more rows than they hold")
+        kinds, family = self._channel.columns, self._channel.family
+        names = [*fields, "sequence"] if self._channel is MESSAGES and "received" in fields else fields
 
-        def read() -> tuple[Rows, Any]:
-            table = self._file.read_row_group(group, columns=[*more, *fields], use_threads=False)
-            family = self._channel.family
-            full = sum(family[name].itemsize for name in fields) == family.itemsize
-            rows = np.empty(len(table), family) if full else np.zeros(len(table), family)
-            for name in fields:
-                rows[name] = _plain(table, name, self._channel.columns[name], family[name])
-            return rows, table
+        def read() -> Read:
+            table = self._file.read_row_group(group, columns=[stored(name) for name in names], use_threads=False)
+            columns = {n: _plain(table, stored(n), kinds[stored(n)], family[n] if n in fields else None) for n in names}
+            for name in LESS.keys() & columns.keys():
+                columns[name] = columns[name] + columns[LESS[name]]
+            rows = _empty(len(table), family)
+            if sum(family[name].itemsize for name in fields) < family.itemsize:
+                rows.view(np.uint8)[:] = 0
+            into = [(rows[name], columns[name]) for name in fields]
+            for begin in range(0, len(rows), BLOCK):
+                for field, column in into:
+                    field[begin : begin + BLOCK] = column[begin : begin + BLOCK]
+            return rows, columns
 
         return self._guard(read, f"row group {group}")
 
@@ -116,7 +149,7 @@ class Table:
         for key, allowed in expected.items():
             if self.meta.get(key) != allowed:
                 raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {allowed!r}")
-        for key in (lake.META_RUN, lake.META_BEFORE, lake.META_ASSET):
+        for key in (lake.META_RUN, lake.META_BEFORE, lake.META_LAST, lake.META_ASSET):
             if key not in self.meta:
                 raise BadRecord(f"{self.path} has no {key} in its metadata, which every file of a lake has")
         met = self._guard(lambda: {field.name: str(field.type) for field in self._file.schema_arrow})
@@ -132,6 +165,11 @@ class Table:
             raise BadRecord(
                 f"{self.path}: {what} is corrupt, torn or no Parquet: {' '.join(str(error).split())[:300]}"
             ) from error
+
+
+def _empty(count: int, family: "np.dtype[Any]") -> Rows:
+    """Take memory from Arrow's pool, which keeps its pages; numpy gives megabytes back, and each page faults again."""
+    return np.frombuffer(pa.allocate_buffer(count * family.itemsize), family)
 
 
 def _plain(table: Any, name: str, kind: str, field: "np.dtype[Any] | None" = None) -> Any:

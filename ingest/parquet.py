@@ -1,7 +1,8 @@
 """The lake's reader: Parquet files in, batches of market rows out, in the order in which the engine took them.
 
-Files are read one row group at a time. Per instrument one row group of messages (32k) is held, one of each channel of
-rows (128k), and the batch that is being cut from them: about 20 MB an instrument at most, however long the lake is.
+Files are read one row group at a time, and the next one meanwhile. Per instrument two row groups of messages (32k) are
+held, two of each channel of rows (64k), and the batch that is being cut from them: about 25 MB an instrument at most,
+however long the lake is.
 Messages of one instrument that no other instrument's come between make one batch, up to BATCH rows.
 
 `since` and `until` bound the receive time: days, hours and row groups outside are not read. Page checksums, counts,
@@ -11,6 +12,7 @@ sequences and names are checked; what is not right is BadRecord, naming file and
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from difflib import get_close_matches
 from heapq import heapify, heappop, heappushpop
 from pathlib import Path
@@ -27,6 +29,8 @@ from ingest.columns import Table
 
 #: Rows of a batch, about, and messages at most.
 BATCH: Final = 131_072
+#: Threads that read ahead, for all files together: as a replay's engine takes a core, more would hardly help.
+READERS: Final = 2
 
 
 class Lake:
@@ -40,7 +44,7 @@ class Lake:
         self.parts: list[Path] = []
         self._since, self._until = since, until
         self._files = self._find(instruments)
-        self._batches = self._merge()
+        self._batches = self._read()
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -85,10 +89,14 @@ class Lake:
         begin = int(np.datetime64(path.parts[-2][5:], "D").astype(np.int64)) * DAY + int(path.name[:2]) * HOUR
         return (self._since is None or begin + HOUR > self._since) and (self._until is None or begin < self._until)
 
-    def _merge(self) -> Iterator[Batch]:
+    def _read(self) -> Iterator[Batch]:
+        with ThreadPoolExecutor(READERS, "lake") as readers:
+            yield from self._merge(readers)
+
+    def _merge(self, readers: Executor) -> Iterator[Batch]:
         """Lay the instruments' messages one after another by their sequence."""
         streams = {
-            instrument: _Stream(instrument, paths, self._since, self._until)
+            instrument: _Stream(instrument, paths, self._since, self._until, readers)
             for instrument, paths in self._files.items()
             if paths
         }
@@ -117,8 +125,11 @@ class Lake:
 class _Stream:
     """One instrument's messages, of which some lie ready."""
 
-    def __init__(self, instrument: str, paths: list[Path], since: int | None, until: int | None) -> None:
+    def __init__(
+        self, instrument: str, paths: list[Path], since: int | None, until: int | None, readers: Executor
+    ) -> None:
         self._since, self._until = since, until
+        self._readers = readers
         self._chunks = self._read(instrument, paths)
         self._sequence: Any = np.zeros(0, np.int64)
         self._batch: Batch | None = None
@@ -150,7 +161,7 @@ class _Stream:
         read: Counter[str] = Counter()
         last = -1
         for path in paths:
-            piece = _Slice(path, instrument, self._since, self._until)
+            piece = _Slice(path, instrument, self._since, self._until, self._readers)
             run, before = piece.meta[lake.META_RUN], piece.meta[lake.META_BEFORE]
             if (run in read or self._since is None) and before != str(read[run]):
                 raise BadRecord(
@@ -170,8 +181,9 @@ class _Stream:
 class _Slice:
     """One instrument's rows of one hour: the file of messages, and those beside it."""
 
-    def __init__(self, path: Path, instrument: str, since: int | None, until: int | None) -> None:
-        self.messages = Table(path, MESSAGES, instrument)
+    def __init__(self, path: Path, instrument: str, since: int | None, until: int | None, readers: Executor) -> None:
+        self._readers = readers
+        self.messages = Table(path, MESSAGES, instrument, readers)
         self.meta = self.messages.meta
         #: Whether a message at or after `until` was met.
         self.ended = False
@@ -182,21 +194,26 @@ class _Slice:
     def chunks(self) -> Iterator[tuple[Any, Batch, dict[str, Any]]]:
         """Give sequences and messages with their rows, each chunk with the offsets of its rows."""
         last = int(self._path.name[3:22]) - 1
+        self._open()
         for group in range(self.messages.groups):
             earliest, latest = self.messages.span(group)
             if self._until is not None and earliest >= self._until:
                 self.ended = True
                 return
             if self._since is not None and latest < self._since:
-                rows = self.messages.counts(group)
-                self._skip(lake.offsets_of(rows), len(rows))
+                counted = self.messages.counts(group)
+                self._skip(lake.offsets(counted["kind"], counted["count"]), len(counted["kind"]))
                 continue
-            rows, sequence = self.messages.read(group)
-            if not len(rows) or sequence[0] <= last or (np.diff(sequence) <= 0).any():
+            rows, columns = self.messages.read(group)
+            sequence = columns["sequence"]
+            if not len(rows) or sequence[0] <= last or (sequence[1:] <= sequence[:-1]).any():
                 raise BadRecord(f"{self._path}: row group {group} has a sequence that does not rise from {last}")
             last = int(sequence[-1])
-            offsets = lake.offsets_of(rows)
-            begin, end = self._within(rows["received"])
+            fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"])
+            if fault:
+                raise BadRecord(f"{self._path}: row group {group}: {fault}")
+            offsets = lake.offsets(columns["kind"], columns["count"])
+            begin, end = self._within(columns["received"])
             self._skip(offsets, begin)
             heights = np.arange(len(rows) + 1) + sum(offsets.values())
             while begin < end:
@@ -213,9 +230,10 @@ class _Slice:
             if end < len(rows):
                 self.ended = True
                 return
-        for channel in ROWS:
-            table = self._tables.get(channel.part) or self._beside(channel)
-            if table is not None and table.left:
+        if str(last) != self.meta[lake.META_LAST] and self._since is None:
+            raise BadRecord(f"{self._path} ends with sequence {last}, its metadata say {self.meta[lake.META_LAST]}")
+        for table in self._tables.values():
+            if table.left:
                 raise BadRecord(f"{table.path} has {table.left} rows more than the messages of {self._path} promise")
 
     def _within(self, received: Any) -> tuple[int, int]:
@@ -234,9 +252,6 @@ class _Slice:
         parts = {c.part: self._table(c).take(int(own[c.part][-1])) for c in ROWS if c.part in own}
         asset = self.meta[lake.META_ASSET]
         batch = Batch(instrument=self._instrument, asset=asset, messages=rows[begin:end], **parts)
-        fault = lake.fault_of(batch, own)
-        if fault:
-            raise BadRecord(f"{self._path}, sequence {sequence[begin]} to {sequence[end - 1]}: {fault}")
         return sequence[begin:end], batch, own
 
     def _skip(self, offsets: dict[str, Any], end: int) -> None:
@@ -246,22 +261,23 @@ class _Slice:
                 self._table(channel).skip(int(offsets[channel.part][end]))
 
     def _table(self, channel: Channel) -> Table:
-        """Open a channel's file of this slice."""
-        table = self._tables.get(channel.part) or self._beside(channel)
+        table = self._tables.get(channel.part)
         if table is None:
             raise BadRecord(f"{self._path} promises {channel.part}, and {self._path_of(channel)} is not there")
-        self._tables[channel.part] = table
         return table
 
-    def _beside(self, channel: Channel) -> Table | None:
-        path = self._path_of(channel)
-        if not path.exists():
-            return None
-        table = Table(path, channel, self._instrument)
-        for key in (lake.META_RUN, lake.META_ASSET, lake.META_BEFORE):
-            if table.meta[key] != self.meta[key]:
-                raise BadRecord(f"{path} has {key} {table.meta[key]!r}, its messages have {self.meta[key]!r}")
-        return table
+    def _open(self) -> None:
+        """Open the files beside, and have their first rows read while messages are."""
+        for channel in ROWS:
+            path = self._path_of(channel)
+            if not path.exists():
+                continue
+            table = self._tables[channel.part] = Table(path, channel, self._instrument, self._readers)
+            for key in (lake.META_RUN, lake.META_ASSET, lake.META_BEFORE, lake.META_LAST):
+                if table.meta[key] != self.meta[key]:
+                    raise BadRecord(f"{path} has {key} {table.meta[key]!r}, its messages have {self.meta[key]!r}")
+            if self._since is None:
+                table.ask(0)
 
     def _path_of(self, channel: Channel) -> Path:
         root = self._path.parents[4]

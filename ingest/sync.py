@@ -101,6 +101,8 @@ class BookSync(Generic[Item]):
         self._snapshot: tuple[int, Item] | None = None
         self._bridged: list[Item] = []
         self._old = 0
+        #: Newest id of the diffs that came before the socket's snapshot.
+        self._early = -1
         #: Ids that were names, the newest of them.
         self._seen: deque[int] = deque(maxlen=PATIENCE)
 
@@ -112,6 +114,7 @@ class BookSync(Generic[Item]):
         self._held.clear()
         self._snapshot = None
         self._old = 0
+        self._early = -1
 
     def diff(self, first: int, last: int, previous: int, item: Item) -> Verdict:
         """Judge a diff. Raises Gap where ids are missing before it, changing nothing: `begin`, then offer it again."""
@@ -119,6 +122,7 @@ class BookSync(Generic[Item]):
             previous = first - 1
         known = self.last
         if self.state is not _SYNCED and not self._bridged_by_rest:
+            self._early = max(self._early, last)
             return Verdict.EARLY
         if self._linked:
             return self._link(previous, last)
@@ -145,14 +149,19 @@ class BookSync(Generic[Item]):
         self._snapshot = (last, item)
         return self._bridge()
 
-    def open(self, last: int) -> None:
-        """Take the socket's own snapshot: the book is whole up to its id."""
+    def open(self, last: int) -> bool:
+        """Take the socket's own snapshot: the book is whole up to its id. False: what follows it was dropped."""
         if self.state is not State.BUFFERING:
             raise RuntimeError(f"{self.instrument}: a snapshot before begin()")
+        early, self._early = self._early, -1
+        if self._numbered and not self._linked and early > last:
+            return False
+        self._held.clear()
         self.state = State.SYNCED
         self.last = last
         self._old = 0
         self._seen.clear()
+        return True
 
     def take(self) -> list[Item]:
         """Return the snapshot and the diffs that follow it, once, after BRIDGED."""

@@ -2,18 +2,18 @@
 
 Files are written beside their final names, ending in `.tmp`, and each is on the disk (fsync) before any is published.
 Publishing links the final names, which must be new: a name is never used twice. Each channel's rows wait for a row
-group, so an instrument holds at most one row group of each of its channels in memory; one file of each channel is open
-per instrument. What is written must lie beside what the lake holds: row time of one hour may come from two
-conversions only where one begins after the other has ended, for the order of their messages is known in no other case.
+group, so an instrument holds at most one row group of each of its channels in memory; a file is open only while a row
+group goes to it, so there may be any number of instruments. What is written must lie beside what the lake holds: row
+time of one hour may come from two conversions only where one begins after the other has ended, for the order of their
+messages is known in no other case.
 """
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 
 from engine import lake
 from engine.errors import BadConfig, BadRecord, Undelivered
-from engine.lake import BOOK, CHANNELS, HOUR, MESSAGES, PART, ROWS, Channel
+from engine.lake import BOOK, CHANNELS, HOUR, MESSAGES, ROWS, Channel
 from engine.schema import VERSION, Batch, Kind, Rows
+from sinks.columns import File
 
 #: Batches of an instrument are sorted into channels when they have so many messages or levels.
 _STAGE: Final = 4_096
@@ -46,7 +47,7 @@ class ParquetSink:
         self._slices: dict[str, _Slice] = {}
         #: Messages of each instrument so far.
         self._before: dict[str, int] = {}
-        self._closed: list[_File] = []
+        self._closed: list[File] = []
         self._held = _Held(folder)
 
     def __enter__(self) -> Self:
@@ -153,59 +154,13 @@ class ParquetSink:
         self._closed = []
 
 
-class _File:
-    """One file while it is written."""
-
-    __slots__ = ("channel", "part", "path", "rows", "stream", "writer")
-
-    def __init__(self, channel: Channel, path: Path) -> None:
-        self.channel, self.path, self.rows = channel, path, 0
-        self.part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.stream: BinaryIO = self.part.open("wb")
-        rising = [name for name in channel.columns if name in lake.RISING]
-        self.writer = pq.ParquetWriter(
-            self.stream,
-            pa.schema([pa.field(n, pa.type_for_alias(t), nullable=False) for n, t in channel.columns.items()]),
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=[name for name in channel.columns if name not in rising],
-            column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
-            write_page_checksum=True,
-            store_schema=False,
-        )
-
-    def write(self, columns: dict[str, Any]) -> None:
-        """Write one row group."""
-        table = pa.table([_array(columns[n], t) for n, t in self.channel.columns.items()], schema=self.writer.schema)
-        self.writer.write_table(table, row_group_size=max(1, len(table)))
-        self.rows += len(table)
-
-    def drop(self) -> None:
-        """Remove what is not published."""
-        with suppress(OSError, ValueError):
-            self.writer.close()
-        # A writer that could not close would try again when it is forgotten.
-        self.writer.is_open = False
-        self.stream.close()
-        self.part.unlink(missing_ok=True)
-
-    def end(self, meta: dict[str, str]) -> None:
-        """Write the footer, and all of it to the disk."""
-        self.writer.add_key_value_metadata(meta)
-        self.writer.close()
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
-        self.stream.close()
-
-
 class _Slice:
     """One instrument's rows of one hour on their way to their files."""
 
     def __init__(
         self, folder: Path, batch: Batch, hour: int, name: str, run: dict[str, int], group: int | None
     ) -> None:
-        self.files: dict[str, _File] = {}
+        self.files: dict[str, File] = {}
         #: Decimals of prices and sizes, where they are known.
         self.scale: tuple[int, int] | None = None
         self._instrument, self._asset, self._hour = batch.instrument, batch.asset, hour
@@ -217,6 +172,8 @@ class _Slice:
         self._stage = min(_STAGE, *self._groups.values())
         self._staged: list[tuple[Batch, Any]] = []
         self._messages = self._levels = 0
+        #: Sequence of the last message so far.
+        self._last = -1
         #: Channel -> messages, sequences and rows that wait for a row group, and how many rows these are.
         self._waiting: dict[str, list[tuple[Rows, Any, Rows]]] = {each.name: [] for each in CHANNELS}
         self._rows = dict.fromkeys(self._waiting, 0)
@@ -230,6 +187,7 @@ class _Slice:
     def add(self, batch: Batch, sequence: Any) -> None:
         """Take messages; write what fills a row group."""
         self._staged.append((batch, sequence))
+        self._last = int(sequence[-1])
         self._messages += len(batch.messages)
         self._levels += len(batch.levels)
         if self._messages >= self._stage or self._levels >= _STAGE_LEVELS:
@@ -239,7 +197,7 @@ class _Slice:
         """Write what waits, and end the files."""
         self._sort()
         meta: dict[str, int | str] = {lake.META_VERSION: lake.VERSION, "rows": VERSION, **self._run}
-        meta |= {lake.META_INSTRUMENT: self._instrument, lake.META_ASSET: self._asset}
+        meta |= {lake.META_INSTRUMENT: self._instrument, lake.META_ASSET: self._asset, lake.META_LAST: self._last}
         if self.scale is not None:
             meta |= {lake.META_PRICE: self.scale[0], lake.META_SIZE: self.scale[1]}
         for channel in CHANNELS:
@@ -275,14 +233,17 @@ class _Slice:
         messages, sequence, rows = (np.concatenate(each) for each in zip(*self._waiting[channel.name], strict=True))
         self._waiting[channel.name], self._rows[channel.name] = [], 0
         columns = {name: rows[name] for name in channel.fields}
-        counts = 1 if channel is MESSAGES else messages["count"]
-        for name in channel.columns:
-            if name not in columns and name != "side":
-                columns[name] = np.repeat(sequence if name == "sequence" else messages[name], counts)
         if channel is BOOK:
             columns["side"] = _sides(messages)
+        less = {lake.stored("sequence"): sequence - messages["received"]}
+        if channel is MESSAGES:
+            less |= {lake.stored(name): rows[name] - rows[lake.LESS[name]] for name in ("published", "first")}
+        for name in channel.columns:
+            if name not in columns:
+                of_message = less[name] if name in less else messages[name]
+                columns[name] = of_message if channel is MESSAGES else np.repeat(of_message, messages["count"])
         if channel.name not in self.files:
-            self.files[channel.name] = _File(channel, self._paths[channel.name])
+            self.files[channel.name] = File(channel, self._paths[channel.name])
         self.files[channel.name].write(columns)
 
 
@@ -310,11 +271,8 @@ class _Held:
 def _range(path: Path) -> tuple[int, int, Path]:
     """Give the first and last sequence of a file of messages."""
     try:
-        meta = pq.read_metadata(path)
-        at = meta.schema.to_arrow_schema().get_field_index("sequence")
-        groups = [meta.row_group(each).column(at).statistics for each in range(meta.num_row_groups)]
-        return int(groups[0].min), int(groups[-1].max), path
-    except (pa.ArrowException, OSError, IndexError, AttributeError, TypeError) as error:
+        return int(path.name[3:22]), int(pq.read_metadata(path).metadata[lake.META_LAST.encode()]), path
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise BadRecord(f"{path} is no file of a lake: {error}") from error
 
 
@@ -339,11 +297,6 @@ def _sides(messages: Rows) -> Any:
     both[:, 0] = messages["bids"]
     both[:, 1] = messages["count"] - messages["bids"]
     return np.repeat(np.tile(np.array((1, -1), np.int8), len(messages)), both.ravel())
-
-
-def _array(values: Any, kind: str) -> Any:
-    """Make an Arrow array of a column."""
-    return pa.array(values.tolist() if kind == "binary" else np.ascontiguousarray(values), pa.type_for_alias(kind))
 
 
 def _sync(folder: Path) -> None:

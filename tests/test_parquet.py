@@ -1,16 +1,15 @@
-"""The lake: rows come back as they went in, and what is not right is named; signals from it are those of the tape."""
+"""The lake: rows come back as they went in, and signals from it are those of the tape."""
 
 import json
-import shutil
+import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice, takewhile
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -19,66 +18,17 @@ from hypothesis import strategies as st
 from airpocket.player import Player
 from airpocket.sources import TapeRows
 from engine import lake
-from engine.errors import BadConfig, BadRecord
+from engine.errors import BadConfig
 from engine.kernel import COMPILED
-from engine.schema import FAMILY, MESSAGE, Batch, Flag, Kind, Rows
-from engine.wire import encode
+from engine.schema import Batch, Kind
 from ingest import parquet
 from ingest.parquet import read
-from ingest.simulator.frames import START, tape
+from ingest.simulator.frames import START
 from sinks.parquet import ParquetSink
-from sinks.tape import TapeConfig, TapeSink
-from tests.recording import record
+from tests.lakes import SECOND, each_message, made, one, simulated, written
 
 ROOT = Path(__file__).parents[1]
-SECOND = 1_000_000_000
 VENUES = {"usdm": "binance_usdm", "spot": "binance_spot"}
-PARTS = [channel.part for channel in lake.ROWS]
-
-
-def each_message(batches: Iterable[Batch]) -> list[tuple[str, str, bytes]]:
-    """Give every message by itself, as it goes on the wire: the same however the messages were batched."""
-    found = []
-    for batch in batches:
-        offsets = lake.offsets_of(batch.messages)
-        for n in range(len(batch.messages)):
-            alone = lake.cut(batch, offsets, n, n + 1)
-            found.append((batch.instrument, batch.asset, encode(alone)))
-    return found
-
-
-def written(folder: Path, batches: Iterable[Batch], group: int | None = None) -> list[Path]:
-    with ParquetSink(folder, group) as sink:
-        sink.write(batches)
-    return sink.paths
-
-
-def made(instrument: str, asset: str, messages: list[tuple[int, Kind, int]], seed: int = 1) -> Batch:
-    """Make a batch of (received, kind, count), every other number at random."""
-    chance = np.random.default_rng(seed)
-
-    def rows(dtype: np.dtype[Any], count: int) -> Rows:
-        out = np.zeros(count, dtype)
-        for name in dtype.names or ():
-            if dtype[name].kind == "S":
-                out[name] = [bytes(chance.integers(1, 256, chance.integers(0, 17), np.uint8)) for _ in range(count)]
-            elif not name.startswith("reserved"):
-                span = np.iinfo(dtype[name])
-                out[name] = chance.integers(span.min, span.max, count, dtype[name], endpoint=True)
-        return out
-
-    head = rows(MESSAGE, len(messages))
-    parts: dict[str, list[Rows]] = {}
-    for n, (received, kind, count) in enumerate(messages):
-        count = count if kind in FAMILY else 0
-        bids = int(chance.integers(0, count + 1)) if kind <= Kind.TOUCH else 0
-        head["received"][n], head["kind"][n], head["count"][n], head["bids"][n] = received, kind, count, bids
-        head["flags"][n] = chance.choice([0, Flag.PARTIAL, Flag.CONTINUED, Flag.HISTORY, 2**32 - 1])
-        for channel in lake.ROWS:
-            if kind in channel.kinds:
-                parts.setdefault(channel.part, []).append(rows(channel.family, count))
-    joined = {part: np.concatenate(found) for part, found in parts.items()}
-    return Batch(instrument=instrument, asset=asset, messages=head, **joined)
 
 
 HOURS = st.integers(0, 3).map(lambda hour: START + hour * lake.HOUR)
@@ -167,13 +117,7 @@ def stepped(batches: Sequence[Batch]) -> Iterator[tuple[str, str, int, bytes]]:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight seconds of the simulated market in two symbols, recorded in parts."""
-    folder = tmp_path_factory.mktemp("recording")
-    lines = list(takewhile(lambda line: line[0] < START + 8 * SECOND, tape(seed=2)))
-    sink = TapeSink(TapeConfig(folder=folder, prefix="sim", part_time=3 * SECOND), lambda stamp: lines[0][1])
-    sink.write([record(time, raw) for time, raw in lines[1:]])
-    sink.close()
-    return folder
+    return simulated(tmp_path_factory.mktemp("recording"))
 
 
 @pytest.fixture(scope="module")
@@ -182,17 +126,6 @@ def whole(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     written(folder, TapeRows([recording]), 200)
     return folder
-
-
-@pytest.fixture
-def copy(whole: Path, tmp_path: Path) -> Path:
-    """A lake to spoil."""
-    return shutil.copytree(whole, tmp_path / "lake")
-
-
-def one(folder: Path, channel: str, symbol: str = "BTCUSDT") -> Path:
-    """Name the largest file of a channel."""
-    return max(folder.glob(f"channel={channel}/*/symbol={symbol}/*/*.parquet"), key=lambda path: path.stat().st_size)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -243,146 +176,6 @@ def test_filters_give_what_the_whole_has_within_them(whole: Path) -> None:
         read(whole, instruments=["binance_usdm:ETHUSD"])
 
 
-def test_row_groups_outside_a_filter_are_not_read(copy: Path) -> None:
-    # What is spoilt there is not met.
-    for channel in ("message", "book"):
-        path = one(copy, channel)
-        meta = pq.ParquetFile(path).metadata
-        assert meta.num_row_groups > 4
-        spoilt = bytearray(path.read_bytes())
-        at = list(lake.CHANNELS[channel == "book"].columns).index("size" if channel == "book" else "last")
-        for group in (0, meta.num_row_groups - 1):
-            column = meta.row_group(group).column(at)
-            begin = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
-            spoilt[begin + column.total_compressed_size // 2] ^= 1
-        path.write_bytes(spoilt)
-    assert list(read(copy, since=START + 4 * SECOND, until=START + 5 * SECOND))
-    with pytest.raises(BadRecord, match="row group 0 is corrupt"):
-        list(read(copy))
-
-
-@pytest.mark.parametrize("channel", ["message", "book", "trade", "instrument"])
-def test_a_spoilt_or_torn_file_is_named_or_harmless(copy: Path, channel: str) -> None:
-    expected = each_message(read(copy))
-    path = one(copy, channel)
-    value = path.read_bytes()
-    chance = np.random.default_rng(5)
-    named = 0
-    for n in range(60):
-        spoilt = bytearray(value)
-        if n % 4:
-            spoilt[chance.integers(0, len(value))] ^= 1 << chance.integers(0, 8)
-        else:
-            spoilt = spoilt[: chance.integers(0, len(value))]
-        path.write_bytes(spoilt)
-        said = ""
-        try:
-            assert each_message(read(copy)) == expected
-        except BadRecord as error:
-            said = str(error)
-        assert not said or path.name in said
-        named += said != ""
-    assert named > 20
-
-
-def test_a_missing_file_is_missed(whole: Path, tmp_path: Path) -> None:
-    batches = [made("one:A", "A", [(START + n * lake.HOUR, Kind.DELTA, 2)], n) for n in range(3)]
-    paths = written(tmp_path, batches)
-    books, messages = [p for p in paths if "=book" in str(p)], [p for p in paths if "=message" in str(p)]
-    for missing, said in [
-        (books[1], f"promises levels, and {books[1]} is not there"),
-        (messages[0], "lacks the messages of one:A's rows"),
-        (messages[1], "lacks the messages of one:A's rows"),
-    ]:
-        value = missing.read_bytes()
-        missing.unlink()
-        with pytest.raises(BadRecord, match=said):
-            list(read(tmp_path))
-        missing.write_bytes(value)
-    for path in (books[1], messages[1]):
-        path.unlink()
-    with pytest.raises(BadRecord, match="follows 2 messages of one:A in its conversion, 1 are here"):
-        list(read(tmp_path))
-
-
-def test_what_is_no_lake_is_named(copy: Path, tmp_path: Path) -> None:
-    path = one(copy, "book")
-    value = path.read_bytes()
-    pq.write_table(pa.table({"price": [1]}), path)
-    with pytest.raises(BadRecord, match=rf"{path} has airpocket.lake None in its metadata, allowed is '1'"):
-        list(read(copy))
-    table, meta = pq.read_table(pa.BufferReader(value)), pq.read_metadata(pa.BufferReader(value)).metadata
-    for changes, columns, said in [
-        ({b"airpocket.lake": b"2"}, table, "has airpocket.lake '2' in its metadata, allowed is '1'"),
-        ({b"rows": b"9"}, table, "has rows '9' in its metadata, allowed is '1'"),
-        ({b"instrument": b"x:Y"}, table, "has instrument 'x:Y' in its metadata, allowed is 'binance_usdm:BTCUSDT'"),
-        ({b"run": b"7"}, table, "has run '7', its messages have"),
-        ({}, table.drop_columns(["size"]), "has columns .*, allowed are"),
-        ({}, table.slice(1), "rows left where its messages promise"),
-        ({}, pa.concat_tables([table, table.slice(0, 1)]), "has 1 rows more than the messages"),
-    ]:
-        pq.write_table(columns.replace_schema_metadata({**meta, **changes}), path)
-        with pytest.raises(BadRecord, match=said):
-            list(read(copy))
-    path.write_bytes(value)
-    stranger = path.with_name("notes.parquet")
-    stranger.write_bytes(b"")
-    with pytest.raises(BadRecord, match=r"notes\.parquet is no file of a lake"):
-        read(copy)
-    with pytest.raises(BadConfig, match="is not there"):
-        read(tmp_path / "nowhere")
-    (tmp_path / "empty" / "channel=book").mkdir(parents=True)
-    with pytest.raises(BadConfig, match="is empty: it has no file of messages"):
-        Player([tmp_path / "empty"])
-    with pytest.raises(BadConfig, match="allowed is one lake alone"):
-        Player([copy, copy])
-    with pytest.raises(BadConfig, match="a lake, which names its venues"):
-        Player([copy], venue="binance_usdm")
-
-
-def test_what_a_killed_writer_left_is_told_and_not_read(copy: Path) -> None:
-    expected = each_message(read(copy))
-    part = one(copy, "book").with_name("05-1736035200000000000.parquet.77.tmp")
-    part.write_bytes(b"PAR1")
-    player = Player([copy])
-    assert [(tear.path, tear.bytes) for tear in player.tears] == [(part, 4)]
-    assert "is not read" in player.rows.told()
-    assert each_message(read(copy)) == expected
-
-
-def test_a_lake_takes_other_hours_and_refuses_those_it_has(tmp_path: Path) -> None:
-    early = made("one:A", "A", [(START + 10 + n, Kind.DELTA, 2) for n in range(50)])
-    later = made("one:A", "A", [(START + lake.HOUR + n, Kind.DELTA, 2) for n in range(50)], 2)
-    between = made("two:A", "A", [(START + SECOND + n, Kind.DELTA, 2) for n in range(50)], 3)
-    written(tmp_path, [early, later])
-    written(tmp_path, [between])
-    expected = each_message([early, between, later])
-    assert each_message(read(tmp_path)) == expected
-    before = sorted(tmp_path.rglob("*"))
-    for batches in ([early], [made("three:A", "A", [(START + 17, Kind.TRADE, 1)])], [made_around(early)]):
-        with pytest.raises(BadConfig, match=r"the lake holds .* already .* allowed are other times, or another lake"):
-            written(tmp_path, batches)
-        assert sorted(tmp_path.rglob("*")) == before
-    assert each_message(read(tmp_path)) == expected
-
-
-def made_around(batch: Batch) -> Batch:
-    """Begin before a batch and end after it, in the same hour."""
-    received = batch.messages["received"]
-    return made("nine:A", "A", [(int(received[0]) - 5, Kind.DELTA, 1), (int(received[-1]) + 5, Kind.DELTA, 1)])
-
-
-def test_nothing_is_left_of_a_conversion_that_fails(tmp_path: Path) -> None:
-    good = made("one:A", "A", [(START + n, Kind.DELTA, 2) for n in range(50)])
-    lame = Batch(instrument="one:A", asset="A", messages=good.messages, levels=good.levels[1:])
-    spoilt = made("one:A", "A", [(START, Kind.TRADE, 1)])
-    spoilt.trades["reserved"] = 1
-    for bad, said in [(lame, "100 levels are promised, 99 are there"), (spoilt, "have a reserved that is not zero")]:
-        with pytest.raises(BadRecord, match=said):
-            written(tmp_path, [good, bad], 8)
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_a_desk_reads_a_row_per_level_with_its_stamps_and_scale(whole: Path) -> None:
     path = one(whole, "book")
     since = int(pq.ParquetFile(path).read(["received"])["received"][0].as_py())
@@ -417,4 +210,34 @@ def test_rows_of_other_units_begin_another_file(tmp_path: Path) -> None:
     paths = [path for path in written(tmp_path, batches) if "=book" in str(path)]
     found = [(pq.read_metadata(p).metadata[b"price_decimals"], pq.read_metadata(p).num_rows) for p in paths]
     assert found == [(b"2", 3), (b"3", 2)]
+    assert each_message(read(tmp_path)) == each_message(batches)
+
+
+def test_any_reader_finds_ids_and_clocks_by_adding_what_they_are_stored_from(whole: Path) -> None:
+    columns = {name: column.to_numpy() for name, column in _columns(one(whole, "message")).items()}
+    name = "binance_usdm:BTCUSDT"
+    messages = np.concatenate([batch.messages for batch in read(whole, instruments=[name])])
+    assert (columns["published_less_exchanged"] + columns["exchanged"] == messages["published"]).all()
+    assert (columns["first_less_last"] + columns["last"] == messages["first"]).all()
+    assert len(set(messages["first"] - messages["last"])) > 1
+    sequence = columns["sequence_less_received"] + columns["received"]
+    book = _columns(one(whole, "book"))
+    of_levels = book["sequence_less_received"].to_numpy() + book["received"].to_numpy()
+    own = messages["kind"] <= Kind.TOUCH
+    assert (of_levels == np.repeat(sequence[own], messages["count"][own])).all()
+
+
+def _columns(path: Path) -> Any:
+    table = pq.ParquetFile(path).read()
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def test_no_file_stays_open_while_many_instruments_are_written(tmp_path: Path) -> None:
+    batches = [made(f"v:{n}", "A", [(START + n, Kind.DELTA, 3)], n) for n in range(40)]
+    with ParquetSink(tmp_path, 1) as sink:
+        sink.write(batches)
+        assert len(list(tmp_path.rglob("*.tmp"))) == 80
+        opened = [os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()]
+        assert opened
+        assert not [path for path in opened if path.startswith(str(tmp_path))]
     assert each_message(read(tmp_path)) == each_message(batches)

@@ -10,12 +10,15 @@ import orjson
 import pytest
 
 from airpocket import cli
+from airpocket.converting import convert
 from airpocket.whatif import Answer, ask, from_tapes, lines
 from engine.config import CascadeConfig, EngineConfig
 from engine.errors import BadConfig
 from engine.knowledge import Exposure, Knowledge
 from engine.pipeline import Pipeline
 from engine.schema import REFERENCE, TRADE, Contract, Kind, Reference
+from ingest.simulator.frames import START
+from tests.lakes import simulated
 from tests.stream import instrument, message
 
 BIDS = [(10_000, 500), (9_900, 500), (9_800, 500), (9_700, 500), (9_600, 2_000), (9_500, 4_000)]
@@ -216,3 +219,17 @@ def test_a_real_book_withstands_what_rests_in_it(binance_tapes: Path, capsys: py
     again = ["whatif", *tapes, "--venue", "binance_usdm", "--at", "2024-08-08T23:55:00", "--sell", "25e6", "--json"]
     assert cli.main([*again, "--level", "60000"]) == 0
     assert orjson.loads(capsys.readouterr().out) == orjson.loads(orjson.dumps(answer.json()))
+
+
+def test_a_lake_answers_as_the_tape_it_was_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = simulated(tmp_path / "tapes")
+    convert([str(folder)], tmp_path / "lake")
+    found = []
+    for source in (folder, tmp_path / "lake"):
+        question = ["whatif", str(source), "--asset", "BTC", "--sell", "1e6", "--at", str(START + 5_000_000_000)]
+        capsys.readouterr()
+        assert cli.main([*question, "--json"]) == 0
+        found.append(orjson.loads(capsys.readouterr().out))
+    assert found[0] == found[1]
+    assert found[0]["venues"] == ["binance_usdm:BTCUSDT"]
+    assert found[0]["quantity"] > 0

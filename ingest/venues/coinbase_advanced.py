@@ -27,7 +27,6 @@ from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Channel, Contract, Rows
 from ingest.decimals import shown
-from ingest.mirror import Rule
 from ingest.venues import Emulation, Limits, Stream, Venue
 from ingest.venues._coinbase import (
     content_of,
@@ -215,7 +214,6 @@ VENUE: Final = Venue(
     weight=lambda path: 1,
     sequence="none",
     resync="reconnect",
-    rule=Rule(),
     numbered=True,
     emulation=Emulation(
         route=lambda path: ("instruments", "", 0) if urlsplit(path).path == INSTRUMENTS else None,

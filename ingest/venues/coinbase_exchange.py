@@ -173,7 +173,7 @@ VENUE: Final = Venue(
     weight=lambda path: 1,
     sequence="none",
     resync="resubscribe",
-    rule=Rule(),
+    rule=Rule(uncrossed=True),
     emulation=Emulation(
         route=lambda path: ("instruments", "", 0) if urlsplit(path).path == INSTRUMENTS else None,
         stream_of=stream_of,
