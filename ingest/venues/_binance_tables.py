@@ -10,8 +10,7 @@ Where a cell lies within what the venue allows, and agrees with its neighbours, 
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
 from math import gcd
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,7 +22,7 @@ from ingest.decimals import places
 from ingest.findings import Findings
 from ingest.flatfiles import Row, header, rows_of
 from ingest.track import Track
-from ingest.venues import Venue, load
+from ingest.venues import load
 from ingest.venues._binance_instruments import QUOTES
 from ingest.venues._binance_table_cells import DAY, DIFF, FINAL, FINEST, SNAPSHOT, TRADE, plain, size, stamp
 from ingest.venues._binance_table_rules import Rules
@@ -64,13 +63,12 @@ _IDENTITY: Final = {
 }  # fmt: skip
 
 
-@cache
-def _venue(market: str) -> tuple[Venue, Contract]:
-    """Say by which rules a market's books are kept. COIN-M's are USD-M's."""
-    if market == _SPOT:
-        return load("binance_spot"), Contract.SPOT
-    usdm = load("binance_usdm")
-    return (usdm, Contract.LINEAR) if market == _USDM else (replace(usdm, name="binance_coinm"), Contract.INVERSE)
+#: Market -> the venue by whose rules its books are kept.
+_VENUES: Final = {
+    _SPOT: ("binance_spot", Contract.SPOT),
+    _USDM: ("binance_usdm", Contract.LINEAR),
+    _COINM: ("binance_coinm", Contract.INVERSE),
+}
 
 
 @dataclass(slots=True)
@@ -90,7 +88,7 @@ class Survey:
 
     def instrument(self) -> Instrument:
         """Say what the numbers mean. Raises BadConfig for a symbol whose currencies cannot be told."""
-        venue, contract = _venue(self.market)
+        venue, contract = _VENUES[self.market]
         pair = self.symbol.partition("_")[0]
         quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
         if quote is None:
@@ -98,7 +96,7 @@ class Survey:
         asset = pair.removesuffix(quote)
         worth = (_BITCOIN_CONTRACT if asset == "BTC" else _COIN_CONTRACT) if contract == Contract.INVERSE else 1
         return Instrument(
-            venue=venue.name,
+            venue=venue,
             symbol=self.symbol,
             asset=asset,
             quote=quote,
@@ -180,7 +178,7 @@ def read_table(path: Path, findings: Findings) -> Iterator[Batch]:
     if known.market not in markets:
         raise BadConfig(f"{path} says that its market is {known.market!r}, allowed is {', '.join(markets)}")
     instrument = known.instrument()
-    venue, _ = _venue(known.market)
+    venue = load(instrument.venue)
     track = Track(venue, instrument, [None] * (max(Channel) + 1), Counter(), {})
     rules = Rules(path, header(path), known, instrument, venue.sequence, findings)
     received = 0
