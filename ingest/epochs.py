@@ -1,8 +1,8 @@
-"""Messages of files that others recorded in, batches out: stamps that only grow, and books in epochs as a session's are.
+"""Messages of files that others recorded in, batches out: stamps only grow, books come in epochs as a session's do.
 
 Such files tell whole books and changes, not why a book was sent whole. The first whole book, and each that follows
-changes, opens an epoch: RESYNC, INSTRUMENT, SNAPSHOT, then DELTAs; one that follows another whole book is the next state
-of the same. Changes before the first whole book mean nothing and are counted.
+changes, opens an epoch: RESYNC, INSTRUMENT, SNAPSHOT, then DELTAs; one that follows another whole book is the next
+state of the same. Changes before the first whole book mean nothing and are counted.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Which decimals the prices or sizes of an instrument have, and which step divides them all, as far as they were met."""
+"""Which decimals the prices or sizes of an instrument have, and which step divides them, as far as they were met."""
 
 from collections.abc import Iterable
 from math import gcd

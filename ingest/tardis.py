@@ -2,27 +2,27 @@
 
 By its documentation (docs.tardis.dev, "Downloadable CSV files", "Data types"): stamps are microseconds; rows of one
 `local_timestamp` and symbol are one message; `amount` is the size that is at the level now, 0 deletes it; rows before
-the first of a snapshot are to be skipped, levels of size 0 in one are absent; the side of a trade is the taker's, that of
-a liquidation the order's: `buy` closed a short. Tardis says in no file what a contract is worth, which decimals there
-are, and which ids a message has. Every day's file begins with a snapshot, which here begins an epoch like any other.
+the first of a snapshot are to be skipped, levels of size 0 in one are absent; the side of a trade is the taker's, that
+of a liquidation the order's: `buy` closed a short. Tardis says in no file what a contract is worth, which decimals
+there are, and which ids a message has. Every day's file begins with a snapshot, here an epoch like any other.
 
 A file is read twice: for the decimals of each instrument, by every price and size printed, and for its rows.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heapreplace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from engine.errors import BadConfig, BadFrame, BadRecord
+from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
-from engine.schema import FUNDING_DECIMALS, REFERENCE, Batch, Contract, Coverage, Kind, PriceKind, Reference, Rows
+from engine.schema import FUNDING_DECIMALS, REFERENCE, Batch, Kind, Reference
 from ingest.decimals import MICROSECONDS_END
 from ingest.epochs import Epochs
+from ingest.market import Market
 from ingest.rows import message as message_row
 from ingest.steps import Steps
 from ingest.tardis_files import BOOK, DERIVATIVE_TICKER, LIQUIDATIONS, MICROSECOND, TRADES, Key, TardisFile, plain
@@ -31,19 +31,6 @@ from ingest.venues._figures import interest, price, rate
 
 #: Columns of a derivative ticker -> what they are.
 PRICES: Final = {"mark_price": Reference.MARK, "index_price": Reference.INDEX}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Market:
-    """What Tardis' name of an exchange and a symbol stands for; its files say none of this."""
-
-    venue: str
-    symbol: str
-    asset: str
-    quote: str
-    contract: Contract
-    price_kind: PriceKind = PriceKind.ORDER_LIMIT
-    coverage: Coverage = Coverage.LOWER_BOUND
 
 
 class Tardis:
@@ -95,7 +82,8 @@ class Tardis:
                     with file.guarded():
                         if file.layout == DERIVATIVE_TICKER:
                             known = averages.setdefault(key, (Steps(), Steps()))
-                            for steps, column in zip(known, ("last_price", "open_interest"), strict=True):
+                            for column in ("last_price", "mark_price", "index_price", "open_interest"):
+                                steps = known[column == "open_interest"]
                                 steps.add(filter(None, map(_seen, table.texts(key, column))))
                         else:
                             for one, other in file.pairs:
@@ -141,7 +129,9 @@ class Tardis:
                 new = [(what, *value) for what, value in found.items() if known.get((key, what)) != value]
                 if new:
                     known |= {(key, what): found[what] for what, _, _ in new}
-                    rows = np.array([(at, value, following, what, 0, 0, 0) for what, value, following in new], REFERENCE)
+                    rows = np.array(
+                        [(at, value, following, what, 0, 0, 0) for what, value, following in new], REFERENCE
+                    )
                     yield received, key, message_row(Kind.REFERENCE, exchanged=at, count=len(rows)), rows
 
 

@@ -174,11 +174,14 @@ class Block:
             bad = np.flatnonzero((values < MICROSECONDS_START) | (values >= MICROSECONDS_END))
             if len(bad):
                 raise BadFrame(
-                    "bad_time", f"{name} {values[bad[0]]} in row {number + bad[0] + 1}, allowed are microseconds since 1970"
+                    "bad_time",
+                    f"{name} {values[bad[0]]} in row {number + bad[0] + 1}, allowed are microseconds since 1970",
                 )
         back = np.flatnonzero(np.diff(received, prepend=last) < 0)
         if len(back):
-            raise BadFrame("bad_time", f"local_timestamp goes back to {received[back[0]]} in row {number + back[0] + 1}")
+            raise BadFrame(
+                "bad_time", f"local_timestamp goes back to {received[back[0]]} in row {number + back[0] + 1}"
+            )
         return int(received[-1])
 
     def ints(self, column: str) -> Ints:
@@ -200,8 +203,9 @@ class Block:
     def mapped(self, column: str, value: Callable[[str], int]) -> Ints:
         """Give what a function makes of each different text, row by row."""
         values = self._batch.column(column)
-        known = np.array([value(text) for text in values.dictionary.to_pylist()], np.int64)
-        return known[values.indices.to_numpy()]
+        known: Ints = np.array([value(text) for text in values.dictionary.to_pylist()], np.int64)
+        found: Ints = known[values.indices.to_numpy()]
+        return found
 
     def scaled(self, column: str, decimals: Sequence[int]) -> Ints:
         """Give a column of numbers at each instrument's decimals; -1 where a cell is empty. Raises BadFrame."""
@@ -223,7 +227,9 @@ class Block:
     def numbers(self, column: str) -> Ints:
         """Give a column of ids as numbers, 0 where one is none."""
         texts = self._batch.column(column).to_pylist()
-        return np.array([int(text) if len(text) < 19 and text.isdecimal() and text.isascii() else 0 for text in texts], np.int64)
+        return np.array(
+            [int(text) if len(text) < 19 and text.isdecimal() and text.isascii() else 0 for text in texts], np.int64
+        )
 
     def rows(self) -> Iterator[tuple[Key, int, int, dict[str, str]]]:
         """Give row after row: whose, both stamps in us, the other cells as texts."""

@@ -183,7 +183,8 @@ def _sorted(rows: Rows) -> Rows:
     last[:-1] = rows["whole"][1:] == 0
     for values in (_numbers(rows), rows["side"], rows["price"]):
         last[:-1] |= values[1:] != values[:-1]
-    return rows[last]
+    kept: Rows = rows[last]
+    return kept
 
 
 def _numbers(rows: Rows) -> Any:
@@ -198,4 +199,5 @@ def _sided(rows: Rows, counts: Counter[str], why: str) -> Rows:
     known = (rows["side"] != 0) & (rows["size"] > 0)
     if not known.all():
         counts[why] += int((~known).sum())
-    return rows[known]
+    kept: Rows = rows[known]
+    return kept
