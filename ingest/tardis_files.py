@@ -255,4 +255,4 @@ def _open(path: Path) -> Any:
     """Open a file, decompressed."""
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
-    return pa.PythonFile(open_gzip(path)) if packed else pa.input_stream(str(path), compression=None)
+    return pa.PythonFile(open_gzip(path), mode="r") if packed else pa.input_stream(str(path), compression=None)
