@@ -119,7 +119,9 @@ def pair_of(symbol: str) -> tuple[str, str]:
     else:
         # `BTCUSDU23` is delivered, which its last three letters and digits say.
         bare = re.sub(r"(?<=USD|SDT)[FGHJKMNQUVXZ]\d\d$", "", first)
-        quote = next((each for each in QUOTES if bare.endswith(each) and bare != each), "")
+        found = [each for each in QUOTES if bare.endswith(each) and bare != each]
+        # `DOTUSD` is no pair of DO.
+        quote = next((each for each in found if each != "TUSD" or len(bare) > 6), "")
         asset, quote = bare.removesuffix(quote), quote or "USD"
     return ALIASES.get(asset, asset), quote
 
