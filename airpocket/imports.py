@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,7 @@ from engine.errors import BadConfig
 from engine.pipeline import Pipeline
 from engine.schema import Batch, Contract, Coverage, PriceKind
 from engine.trust import OK
-from ingest.hftbacktest import Events, is_hftbacktest
+from ingest.hftbacktest import Events, is_hftbacktest, key_of
 from ingest.linger import Linger
 from ingest.market import Market
 from ingest.session import Session
@@ -150,17 +151,22 @@ class ImportedRows:
         self.sessions: list[Session] = []
         self.tears: list[Tear] = []
         self._until = until
-        self._rows: Tardis | Events
+        #: Readers of one instrument each, or one of all.
+        self._readers: list[Tardis | Events] = []
         if kind == "tardis":
             if venue is not None:
                 raise BadConfig(f"{paths[0]} names its exchange; --venue {venue} is for files that do not")
-            self._rows = Tardis(paths, market_of)
-            assumed = [f"{each.venue}:{each.symbol}" for each in self._rows.markets.values() if not each.units]
+            tardis = Tardis(paths, market_of)
+            self._readers.append(tardis)
+            guessed = list(tardis.markets.values())
         else:
             market = None if venue is None else market_at(venue)
-            self._rows = Events(paths, market)
-            assumed = [] if market is None or market.units else [self._rows.instrument.key]
-        self._assumed = sorted(assumed)
+            whose: dict[str | None, list[Path]] = {}
+            for path in paths:
+                whose.setdefault(key_of(path), []).append(path)
+            self._readers += [Events(own, market) for own in whose.values()]
+            guessed = [market] if market is not None and None in whose else []
+        self._assumed = sorted({f"{each.venue}:{each.symbol}" for each in guessed if not each.units})
 
     def known(self, pipelines: Mapping[str, Pipeline]) -> list[str]:
         """Name the symbols whose books are known now."""
@@ -169,13 +175,14 @@ class ImportedRows:
 
     def told(self) -> str:
         """Say what was passed over, and what was assumed."""
-        passed = ", ".join(f"{count} {why}" for why, count in sorted(self._rows.counts.items())) or "nothing"
+        counts = sum((reader.counts for reader in self._readers), Counter())
+        passed = ", ".join(f"{count} {why}" for why, count in sorted(counts.items())) or "nothing"
         assumed = f"; a contract is taken to be worth 1 unit: {', '.join(self._assumed)}" if self._assumed else ""
         return f"passed over: {passed}{assumed}"
 
     def __iter__(self) -> Iterator[Batch]:
         linger = Linger()
-        for batch in self._rows:
+        for batch in merge(*self._readers, key=lambda batch: batch.messages["received"][0]):
             received = int(batch.messages["received"][0])
             if self._until is not None and received >= self._until:
                 break

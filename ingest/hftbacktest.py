@@ -13,6 +13,7 @@ Its numbers are float64. Each is read as the shortest decimal that is that very 
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from math import gcd
 from pathlib import Path
@@ -40,6 +41,12 @@ def is_hftbacktest(path: Path) -> bool:
     return path.is_file() and is_zipfile(path)
 
 
+def key_of(path: Path) -> str | None:
+    """Give the key of the instrument that a file of ours names, None where it names none. Raises BadRecord."""
+    with _reading(path), np.load(path, allow_pickle=False) as file:
+        return str(file["key"]) if "key" in file else None
+
+
 class Events:
     """An iterator of batches, one message each, of files of one instrument in the order given."""
 
@@ -57,13 +64,13 @@ class Events:
             rows, instrument = _read(path)
             arrays.append(self._chosen(path, rows))
             stated.append(instrument)
-        rows = _dated(np.concatenate(arrays), paths)
         known = {each for each in stated if each is not None}
         if len(known) > 1 or (known and None in stated):
             raise BadConfig(
                 f"{', '.join(map(str, paths))} are of {', '.join(sorted(each.key for each in known))}"
                 f"{' and of one that is not named' if None in stated else ''}; allowed is one instrument"
             )
+        rows = _dated(np.concatenate(arrays), paths)
         if known:
             self.instrument = known.pop()
             decimals = self.instrument.price_decimals, self.instrument.size_decimals
@@ -157,20 +164,26 @@ class Events:
 
 def _read(path: Path) -> tuple[NDArray[np.void], Instrument | None]:
     """Read a file's events, and its instrument where it names it. Raises BadRecord."""
+    with _reading(path), np.load(path, allow_pickle=False) as file:
+        rows: Any = file["data"] if "data" in file else np.zeros(0)
+        if rows.dtype != EVENT or rows.ndim != 1:
+            met = ", ".join(file.files[:3])
+            raise BadRecord(f"{path} holds {met}, allowed is `data`, rows of {', '.join(EVENT.names or ())}")
+        if "instrument" not in file:
+            return rows, None
+        stated, key = file["instrument"], str(file["key"])
+        if stated.dtype != INSTRUMENT or stated.shape != (1,):
+            raise BadRecord(
+                f"{path} states an instrument of {stated.dtype}, allowed is a row as engine/schema.py has it"
+            )
+        return rows, from_row(key, stated[0])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Say of which file something cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if "data" not in file or file["data"].dtype != EVENT or file["data"].ndim != 1:
-                met = {name: str(file[name].dtype) for name in file.files[:3]}
-                raise BadRecord(f"{path} holds {met}, allowed is `data`, rows of {', '.join(EVENT.names or ())}")
-            rows = file["data"]
-            if "instrument" not in file:
-                return rows, None
-            stated, key = file["instrument"], str(file["key"])
-            if stated.dtype != INSTRUMENT or len(stated) != 1:
-                raise BadRecord(
-                    f"{path} states an instrument of {stated.dtype}, allowed is one row as engine/schema.py has it"
-                )
-            return rows, from_row(key, stated[0])
+        yield
     except (BadZipFile, OSError, EOFError, KeyError, ValueError, zlib.error) as error:
         raise BadRecord(f"{path} cannot be read as hftbacktest's events: {error}") from error
 
