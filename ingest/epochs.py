@@ -6,18 +6,25 @@ state of the same. Changes before the first whole book mean nothing and are coun
 """
 
 from collections import Counter
+from typing import Final
 
 from engine.instrument import Instrument
 from engine.schema import FAMILY, INSTRUMENT, LEVEL, LIQUIDATION, REFERENCE, TRADE, Batch, Kind, Rows
 from ingest.rows import message as message_row
 
-_PART = {
+_PART: Final = {
     LEVEL: "levels",
     TRADE: "trades",
     LIQUIDATION: "liquidations",
     REFERENCE: "references",
     INSTRUMENT: "instruments",
 }
+
+# To look a member up takes as long as to make a row.
+_SNAPSHOT: Final = int(Kind.SNAPSHOT)
+_DELTA: Final = int(Kind.DELTA)
+#: Kind -> the part of a Batch that its rows are.
+_PARTS: Final = {int(kind): _PART[family] for kind, family in FAMILY.items()}
 
 
 class Epochs:
@@ -35,25 +42,25 @@ class Epochs:
     def take(self, at: int, instrument: Instrument, message: Rows, rows: Rows) -> list[Batch]:
         """Stamp one MESSAGE row, of a kind that has rows, with `at` ns or the first ns that is free, and let it on."""
         key, kind = instrument.key, int(message["kind"][0])
-        if kind == Kind.DELTA and not self._known.get(key):
+        if kind == _DELTA and not self._known.get(key):
             self.counts["early"] += 1
             return []
         received = self._last = max(at, self._last + 1)
         out: list[Batch] = []
         if key not in self._epoch:
             self._epoch[key] = 0
-            if kind != Kind.SNAPSHOT:
+            if kind != _SNAPSHOT:
                 # Trades and references mean nothing to a reader who does not know their units.
                 self._units(received, instrument, out)
-        if kind == Kind.SNAPSHOT:
+        if kind == _SNAPSHOT:
             if not self._known.get(key) or self._moved[key]:
                 if not self._lost(key):
                     self._resync(received, instrument, out)
                 self._units(received, instrument, out)
             self._known[key], self._moved[key] = True, False
-        elif kind == Kind.DELTA:
+        elif kind == _DELTA:
             self._moved[key] = True
-        if kind in (Kind.SNAPSHOT, Kind.DELTA):
+        if kind <= _DELTA:
             message["epoch"] = self._epoch[key]
         self._emit(received, instrument, message, rows, out)
         return out
@@ -81,5 +88,5 @@ class Epochs:
 
     def _emit(self, received: int, instrument: Instrument, message: Rows, rows: Rows | None, out: list[Batch]) -> None:
         message["received"] = received
-        part = {} if rows is None else {_PART[FAMILY[Kind(int(message["kind"][0]))]]: rows}
+        part = {} if rows is None else {_PARTS[int(message["kind"][0])]: rows}
         out.append(Batch(instrument=instrument.key, asset=instrument.asset, messages=message, **part))

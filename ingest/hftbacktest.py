@@ -14,7 +14,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from math import gcd
 from pathlib import Path
 from typing import Any, Final
@@ -85,61 +84,67 @@ class Events:
         self._rows = rows
 
     def __iter__(self) -> Iterator[Batch]:
-        what = (self._rows["ev"] & WHAT).astype(np.int64)
+        rows, stamps = self._rows, self._rows["local_ts"]
+        what = (rows["ev"] & WHAT).astype(np.int64)
         family = np.where(what == TRADES, TRADES, np.where(what == DEPTH, DEPTH, SNAPSHOT))
-        stamps = self._rows["local_ts"]
-        breaks = (stamps[1:] != stamps[:-1]) | (family[1:] != family[:-1])
-        edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(stamps)] if len(stamps) else [0]
-        for begin, end in pairwise(edges):
-            at, own = int(stamps[begin]), slice(begin, end)
-            if family[begin] == SNAPSHOT and (what[own] == CLEAR).all():
+        number = np.zeros(len(rows), np.int64)
+        number[1:] = np.cumsum((stamps[1:] != stamps[:-1]) | (family[1:] != family[:-1]))
+        begins = np.flatnonzero(np.diff(number, prepend=-1))
+        levels, level_ends, bids = self._levels(what, family, number, len(begins))
+        trades, trade_ends = self._trades(family, number, len(begins))
+        columns = (begins, stamps[begins], rows["exch_ts"][begins], family[begins])
+        for n, (begin, at, exchanged, kind) in enumerate(zip(*(column.tolist() for column in columns), strict=True)):
+            if kind == TRADES:
+                own = trades[trade_ends[n] : trade_ends[n + 1]]
+                if len(own):
+                    yield from self._epochs.take(at, self.instrument, _traded(own), own)
+                continue
+            first, last = level_ends[n], level_ends[n + 1]
+            if kind == SNAPSHOT and not self._fills(what, begin, number):
                 yield from self._epochs.lose(at, self.instrument)
                 continue
-            made = self._trades(own) if family[begin] == TRADES else self._book(own, what[own])
-            if made is not None:
-                yield from self._epochs.take(at, self.instrument, *made)
+            kind = Kind.SNAPSHOT if kind == SNAPSHOT else Kind.DELTA
+            message = message_row(kind, exchanged=exchanged, count=last - first, bids=bids[last] - bids[first])
+            yield from self._epochs.take(at, self.instrument, message, levels[first:last])
 
-    def _book(self, own: slice, what: Any) -> tuple[Rows, Rows] | None:
-        """Make a SNAPSHOT or a DELTA."""
-        ev = self._rows["ev"][own]
-        whole = bool((what != DEPTH).any())
-        if whole and (what == CLEAR).any():
-            sides = int(np.bitwise_or.reduce(ev[what == CLEAR] & (BUY | SELL)))
-            filled = int(np.bitwise_or.reduce(ev[what == SNAPSHOT] & (BUY | SELL)))
-            if sides in (BUY, SELL) and filled in (BUY, SELL):
-                raise BadRecord(
-                    f"at local_ts {self._rows['local_ts'][own][0]} one side alone is cleared, allowed are both"
-                )
-        taken = np.flatnonzero(what != CLEAR)
-        prices, sizes, bid = self._prices[own][taken], self._sizes[own][taken], (ev[taken] & BUY) > 0
-        if whole:
-            best = np.where(bid, -prices, prices)
-            order = np.lexsort((best, ~bid))
-            order = order[sizes[order] > 0]
-        else:
-            order = np.argsort(~bid, kind="stable")
-        levels = np.zeros(len(order), LEVEL)
-        levels["price"], levels["size"] = prices[order], sizes[order]
-        kind = Kind.SNAPSHOT if whole else Kind.DELTA
-        exchanged = int(self._rows["exch_ts"][own][-1])
-        return message_row(kind, exchanged=exchanged, count=len(levels), bids=int(bid[order].sum())), levels
+    def _levels(self, what: Any, family: Any, number: Any, messages: int) -> tuple[Rows, list[int], list[int]]:
+        """Give LEVEL rows as their messages come, where each message's begin, and how many bids are before each.
 
-    def _trades(self, own: slice) -> tuple[Rows, Rows] | None:
-        """Make a TRADE message; trades without a side are counted."""
-        rows = self._rows[own]
-        known = (rows["ev"] & (BUY | SELL)) > 0
+        Bids come first; of a whole book the best first, and no level of size 0.
+        """
+        taken = np.flatnonzero((family != TRADES) & (what != CLEAR) & ((family == DEPTH) | (self._sizes > 0)))
+        bid = (self._rows["ev"][taken] & BUY) > 0
+        best = np.where(family[taken] == SNAPSHOT, np.where(bid, -1, 1) * self._prices[taken], 0)
+        order = np.lexsort((best, ~bid, number[taken]))
+        taken, bid = taken[order], bid[order]
+        levels = np.zeros(len(taken), LEVEL)
+        levels["price"], levels["size"] = self._prices[taken], self._sizes[taken]
+        ends = np.searchsorted(number[taken], np.arange(messages + 1)).tolist()
+        return levels, ends, np.concatenate(([0], np.cumsum(bid))).tolist()
+
+    def _trades(self, family: Any, number: Any, messages: int) -> tuple[Rows, list[int]]:
+        """Give TRADE rows, and where each message's begin; trades without a side are counted."""
+        taken = np.flatnonzero(family == TRADES)
+        known = (self._rows["ev"][taken] & (BUY | SELL)) > 0
         if not known.all():
             self.counts["trades of unknown side"] += int((~known).sum())
-        if not known.any():
-            return None
-        trades = np.zeros(int(known.sum()), TRADE)
-        trades["exchanged"], trades["fills"] = rows["exch_ts"][known], 1
-        trades["price"], trades["size"] = self._prices[own][known], self._sizes[own][known]
-        trades["id"] = rows["order_id"][known].astype(np.int64)
-        trades["side"] = np.where(rows["ev"][known] & BUY, 1, -1)
-        first, last = int(trades["id"][0]), int(trades["id"][-1])
-        exchanged = int(trades["exchanged"][-1])
-        return message_row(Kind.TRADE, exchanged=exchanged, first=first, last=last, count=len(trades)), trades
+        taken = taken[known]
+        trades = np.zeros(len(taken), TRADE)
+        trades["exchanged"], trades["fills"] = self._rows["exch_ts"][taken], 1
+        trades["price"], trades["size"] = self._prices[taken], self._sizes[taken]
+        trades["id"] = self._rows["order_id"][taken].astype(np.int64)
+        trades["side"] = np.where(self._rows["ev"][taken] & BUY, 1, -1)
+        return trades, np.searchsorted(number[taken], np.arange(messages + 1)).tolist()
+
+    def _fills(self, what: Any, begin: int, number: Any) -> bool:
+        """Say whether a message that clears a book fills it, too. Raises BadRecord where it clears one side of two."""
+        own = slice(begin, int(np.searchsorted(number, number[begin], "right")))
+        ev, filled = self._rows["ev"][own], what[own] == SNAPSHOT
+        sides = [int(np.bitwise_or.reduce(ev[rows] & (BUY | SELL))) for rows in (~filled, filled)]
+        if sides[0] in (BUY, SELL) and sides[1] in (0, BUY, SELL):
+            at = self._rows["local_ts"][begin]
+            raise BadRecord(f"at local_ts {at} one side alone is cleared, allowed are both")
+        return bool(filled.any())
 
     def _chosen(self, path: Path, rows: NDArray[np.void]) -> NDArray[np.void]:
         """Take the rows for the local clock; best bids and asks on a channel of their own are counted."""
@@ -160,6 +165,12 @@ class Events:
         # What is cleared has no price of an order.
         rows["px"][(rows["ev"] & WHAT) == CLEAR] = rows["qty"][(rows["ev"] & WHAT) == CLEAR] = 0.0
         return rows
+
+
+def _traded(rows: Rows) -> Rows:
+    """Make the MESSAGE row of trades."""
+    first, last = int(rows["id"][0]), int(rows["id"][-1])
+    return message_row(Kind.TRADE, exchanged=int(rows["exchanged"][-1]), first=first, last=last, count=len(rows))
 
 
 def _read(path: Path) -> tuple[NDArray[np.void], Instrument | None]:
