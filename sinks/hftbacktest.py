@@ -70,11 +70,7 @@ class HftbacktestSink:
         """Take batches in the order in which the engine takes them. Raises BadRecord, BadConfig, Undelivered."""
         for batch in batches:
             for instrument, piece in self._units.take(batch):
-                file = self._files.get(instrument.key)
-                if file is None:
-                    file = self._files[instrument.key] = _File(self._drafts, instrument)
-                self._count(piece)
-                file.add(instrument, piece)
+                self._put(instrument, piece)
 
     def flush(self) -> None:
         """Return: nothing is there before it is whole."""
@@ -82,7 +78,8 @@ class HftbacktestSink:
     def close(self) -> None:
         """Publish everything. Raises BadRecord for rows whose units never came, BadConfig, Undelivered."""
         try:
-            self._units.require()
+            for instrument, piece in self._units.rest():
+                self._put(instrument, piece)
             with self._drafts.guarded():
                 for file in self._files.values():
                     file.end()
@@ -96,6 +93,13 @@ class HftbacktestSink:
         for file in self._files.values():
             file.drop()
         self._drafts.abort()
+
+    def _put(self, instrument: Instrument, batch: Batch) -> None:
+        file = self._files.get(instrument.key)
+        if file is None:
+            file = self._files[instrument.key] = _File(self._drafts, instrument)
+        self._count(batch)
+        file.add(instrument, batch)
 
     def _count(self, batch: Batch) -> None:
         kinds, history = batch.messages["kind"], (batch.messages["flags"] & Flag.HISTORY) > 0

@@ -406,8 +406,11 @@ def test_what_has_no_place_there_is_counted(tmp_path: Path) -> None:
     assert all("_A-USD.csv" in path.name for path in sink.paths)
 
 
-def test_writing_is_all_or_nothing_and_the_same_every_time(tmp_path: Path) -> None:
-    one, two = written(tmp_path / "one", example()), written(tmp_path / "two", example())
+def test_writing_is_all_or_nothing_and_the_same_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = written(tmp_path / "one", example())
+    # However the batches are joined.
+    monkeypatch.setattr("sinks.units.STAGE", 2)
+    two = written(tmp_path / "two", example())
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
     with pytest.raises(BadConfig, match="is there already"):
         written(tmp_path / "one", example())
@@ -415,7 +418,7 @@ def test_writing_is_all_or_nothing_and_the_same_every_time(tmp_path: Path) -> No
         written(tmp_path / "three", example()[:2])
     with pytest.raises(BadRecord, match="cannot be written"):
         written(tmp_path / "three", [*example(), made(Kind.DELTA, 1, [(1, 1)], count=2)])
-    assert not list((tmp_path / "three").iterdir())
+    assert not list(tmp_path.glob("three/*"))
     assert len(list((tmp_path / "one").iterdir())) == 4
 
 
@@ -456,3 +459,26 @@ def test_a_player_plays_it_and_says_what_it_took_for_granted(tmp_path: Path) -> 
     assert player.counts["messages"] == 2 + 20
     assert player.rows.told() == "passed over: nothing; a contract is taken to be worth 1 unit: okx:BTC-USD-SWAP"
     assert player.rows.known(player.pipelines) == ["BTC-USD-SWAP"]
+
+
+def test_a_lake_is_made_of_csv_and_csv_of_a_lake(tmp_path: Path) -> None:
+    paths = [str(path) for path in written_for_deribit(tmp_path / "csv")]
+    convert(paths, to=str(tmp_path / "lake"))
+    convert([str(tmp_path / "lake")], to=str(tmp_path / "again"), form="tardis")
+    again = sorted((tmp_path / "again").iterdir())
+    assert [path.name for path in again] == [Path(path).name for path in paths]
+    # A whole book that came in parts is sorted when it comes back.
+    for one, other in zip(again, map(Path, paths), strict=True):
+        assert sorted(gzip.open(one)) == sorted(gzip.open(other))
+    with pytest.raises(BadConfig, match="unknown format 'tardus', known are parquet, hftbacktest, tardis"):
+        convert(paths, to=str(tmp_path / "never"), form="tardus")
+    with pytest.raises(BadConfig, match="is a lake already"):
+        convert([str(tmp_path / "lake")], to=str(tmp_path / "other"))
+    assert not (tmp_path / "never").exists()
+
+
+def written_for_deribit(folder: Path) -> list[Path]:
+    """Write the example as if it were of a venue of ours."""
+    with TardisSink(folder, lambda key: ("deribit", "A-PERPETUAL")) as sink:
+        sink.write(example())
+    return sink.paths
