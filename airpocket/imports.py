@@ -17,6 +17,9 @@ from engine.errors import BadConfig
 from engine.pipeline import Pipeline
 from engine.schema import Batch, Contract, Coverage, PriceKind
 from engine.trust import OK
+from ingest.findings import Findings
+from ingest.flatfiles import is_flatfile
+from ingest.flatfiles import read as read_flatfiles
 from ingest.hftbacktest import Events, is_hftbacktest, key_of
 from ingest.linger import Linger
 from ingest.market import Market
@@ -45,12 +48,19 @@ class Exchange:
 BANKRUPTCY: Final = PriceKind.BANKRUPTCY
 EXCHANGES: Final = {
     "binance": Exchange(venue="binance_spot", spot=True),
+    "binance-delivery": Exchange(venue="binance_coinm", inverse=True, units=False),
     "binance-futures": Exchange(venue="binance_usdm"),
     "bitget": Exchange(venue="bitget_spot", spot=True),
     "bitget-futures": Exchange(venue="bitget", inverse=True, price_kind=BANKRUPTCY),
+    "bitmex": Exchange(venue="bitmex", inverse=True, units=False),
     "bybit": Exchange(venue="bybit_linear", price_kind=BANKRUPTCY),
     "bybit-spot": Exchange(venue="bybit_spot", spot=True),
+    "coinbase": Exchange(venue="coinbase_exchange", spot=True),
+    "cryptofacilities": Exchange(
+        venue="kraken_futures", inverse=True, units=False, price_kind=PriceKind.TRADE, coverage=Coverage.ALL
+    ),
     "deribit": Exchange(venue="deribit", inverse=True, price_kind=PriceKind.TRADE, coverage=Coverage.ALL),
+    "gate-io-futures": Exchange(venue="gate_futures", units=False),
     "kraken": Exchange(venue="kraken_spot", spot=True),
     "okex": Exchange(venue="okx", spot=True),
     "okex-futures": Exchange(venue="okx", inverse=True, units=False, price_kind=BANKRUPTCY),
@@ -64,6 +74,8 @@ QUOTES: Final = (
     "FDUSD", "USDT", "USDC", "TUSD", "BUSD", "DAI", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL",
     "BTC", "ETH", "BNB",
 )  # fmt: skip
+#: What files that are no tapes may be, and who knows them.
+KINDS: Final = {"tardis": is_tardis, "hftbacktest": is_hftbacktest, "flat": is_flatfile}
 #: What names of files that are no tapes end in.
 NAMES: Final = (".csv", ".csv.gz", ".npz")
 #: What parts a symbol's words.
@@ -141,6 +153,19 @@ def _market(exchange: Exchange, symbol: str, asset: str, quote: str) -> Market:
     )
 
 
+class Flat:
+    """Flat files of depth and trades; messages that break a rule of the venue are left out and counted."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self.counts: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Batch]:
+        found = Findings()
+        yield from read_flatfiles(self._paths, found)
+        self.counts["cells that break a rule, which `verify` names"] = len(found)
+
+
 class ImportedRows:
     """Files of one kind, as far as `until`."""
 
@@ -152,10 +177,13 @@ class ImportedRows:
         self.tears: list[Tear] = []
         self._until = until
         #: Readers of one instrument each, or one of all.
-        self._readers: list[Tardis | Events] = []
-        if kind == "tardis":
-            if venue is not None:
-                raise BadConfig(f"{paths[0]} names its exchange; --venue {venue} is for files that do not")
+        self._readers: list[Tardis | Events | Flat] = []
+        if kind != "hftbacktest" and venue is not None:
+            raise BadConfig(f"{paths[0]} names its exchange; --venue {venue} is for files that do not")
+        guessed: list[Market] = []
+        if kind == "flat":
+            self._readers.append(Flat(paths))
+        elif kind == "tardis":
             tardis = Tardis(paths, market_of)
             self._readers.append(tardis)
             guessed = list(tardis.markets.values())
@@ -193,19 +221,16 @@ class ImportedRows:
 
 
 def imported(paths: Iterable[Path | str], venue: str | None, until: int | None) -> ImportedRows | None:
-    """Open files of Tardis or hftbacktest, known by their first bytes; None where there is none. Raises BadConfig."""
+    """Open files that others recorded, known by their first bytes; None where there is none. Raises BadConfig."""
     files = [file for path in map(Path, paths) for file in _files(path)]
-    kinds = {
-        file: "tardis" if is_tardis(file) else "hftbacktest" if is_hftbacktest(file) else _refused(file)
-        for file in files
-    }
+    kinds = {file: _kind(file) for file in files}
     found = set(kinds.values())
     if found <= {""}:
         return None
     if len(found) > 1:
         examples = {kind or "tape": str(file) for file, kind in kinds.items()}
         raise BadConfig(
-            f"files of several kinds are to be replayed: {examples}; allowed is one of tapes, Tardis, hftbacktest"
+            f"files of several kinds are to be replayed: {examples}; allowed is one of tapes, {', '.join(KINDS)}"
         )
     return ImportedRows(found.pop(), list(kinds), venue, until)
 
@@ -217,11 +242,15 @@ def _files(path: Path) -> list[Path]:
     return sorted(each for each in path.iterdir() if each.name.endswith((*NAMES, ".tape.gz", ".tape.zst")))
 
 
-def _refused(path: Path) -> str:
-    """Refuse a file that is named like an import and is none; anything else may be a tape."""
+def _kind(path: Path) -> str:
+    """Tell a file's kind, "" for what may be a tape; refuse one that is named like an import and is none."""
+    for kind, is_one in KINDS.items():
+        if is_one(path):
+            return kind
     if path.name.endswith(NAMES):
         raise BadConfig(
             f"{path} is neither CSV of Tardis, whose columns begin with exchange,symbol,timestamp,local_timestamp, "
-            "nor an archive of hftbacktest's events; allowed are these two, tapes and lakes"
+            "nor a flat file of depth or trades, nor an archive of hftbacktest's events; "
+            "allowed are these, tapes and lakes"
         )
     return ""

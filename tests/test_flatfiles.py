@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airpocket.sources import open_rows
 from engine.errors import BadConfig, BadRecord
 from engine.schema import Kind
 from ingest.findings import Findings
@@ -170,3 +171,17 @@ def test_what_cannot_be_read_is_refused_by_name(damaged: Path, binance_tapes: Pa
     empty.write_text(",".join(head(NAMES[5])[0].cells) + "\n")
     with pytest.raises(BadConfig, match="has a header and no row"):
         list(read([empty]))
+
+
+@pytest.mark.tape
+def test_a_flat_file_is_a_source_of_a_replay(damaged: Path) -> None:
+    (whole,) = damaged.glob("merged_*_positive.csv.gz")
+    rows = open_rows([whole])
+    assert sum(len(batch.messages) for batch in rows) == 357
+    assert rows.told() == "passed over: nothing"
+    with pytest.raises(BadConfig, match="names its exchange"):
+        open_rows([whole], "binance_usdm")
+    (spoilt,) = damaged.glob("test_negative_binance_trade_stream_spot_*.csv.gz")
+    rows = open_rows([spoilt])
+    assert sum(len(batch.messages) for batch in rows) < 10_000
+    assert "2 cells that break a rule" in rows.told()
