@@ -264,6 +264,8 @@ class BinanceDecoder:
             (scaled(content.get("b"), prices), scaled(content.get("B"), sizes)),
             (scaled(content.get("a"), prices), scaled(content.get("A"), sizes)),
         ]
+        if any(price == 0 and size for price, size in levels):
+            raise BadFrame("zero", "a best price is 0, allowed are prices above 0, or an empty side's 0 and 0")
         exchanged, published, flags = stamps(content, "T") if self._futures else (0, 0, 0)
         row = message(
             _KIND_TOUCH,

@@ -78,7 +78,7 @@ def level_rows(levels: list[tuple[int, int]]) -> Rows:
 def sorted_side(levels: list[tuple[int, int]], descending: bool) -> Rows:
     """Make one side of a snapshot: best first, no price twice, no empty level."""
     ordered = sorted(levels, key=itemgetter(0), reverse=descending)
-    for (price, size), (following, _) in zip(ordered, [*ordered[1:], (0, 0)], strict=True):
-        if price == following or size == 0:
+    for i, (price, size) in enumerate(ordered):
+        if size == 0 or (i and price == ordered[i - 1][0]):
             raise BadFrame("bad_snapshot", f"price {price} (wire decimals) comes twice or with size 0")
     return level_rows(ordered)

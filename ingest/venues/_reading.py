@@ -7,12 +7,12 @@ long one. Prices and sizes of a trade, a touch or a liquidation must be above 0 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import gcd
-from typing import Any, Final, Never
+from typing import Any, Final, Never, ParamSpec, TypeVar
 
 import numpy as np
 import orjson
@@ -43,6 +43,8 @@ SECOND: Final = 1_000_000_000
 NOTHING: Final = empty(LEVEL)
 
 Level = tuple[int, int]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _EXPONENT: Final = re.compile(r"(-?)(\d)(?:\.(\d+))?[eE]([+-]?\d{1,2})")
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)")
@@ -268,6 +270,19 @@ def pick(venue: str, known: dict[str, Any], symbols: Sequence[str]) -> list[Any]
             near = get_close_matches(symbol.upper(), known, n=3, cutoff=0.5) or sorted(known)[:3]
             raise BadConfig(f"{venue} has no symbol {symbol!r} among its {len(known)}; nearest are {', '.join(near)}")
     return [known[symbol] for symbol in symbols]
+
+
+def foreign(read: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that reads unchecked JSON refuse what is not built as it expects. It then raises BadFrame."""
+
+    @wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise BadFrame("structure", f"a frame is not built as this venue's are: {error!r}") from error
+
+    return checked
 
 
 def infer(
