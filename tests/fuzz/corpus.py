@@ -38,7 +38,7 @@ LONG: Final = 1500
 ALIKE: Final = 4
 MOST: Final = 240
 #: Frames that a decoder has heard before anything is tried.
-HEARD: Final = 24
+HEARD: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,21 @@ def corpus_of(name: str) -> Corpus:
         known |= {each.symbol: each for each in venue.infer_instruments(recorded)}
     singles = _concerned(venue, known)
     answers, books = _emulated(venue, known)
-    opening = answers + [frame for frame in recorded if len(frame) < 1 << 16][: HEARD - len(answers)] + books
+    opening = [brief(frame) for frame in answers + recorded[: HEARD - len(answers)] + books]
     pools = {"emulated": answers + books + _bodies(venue, known), "single": singles, "recorded": recorded}
     seeds: dict[str, list[bytes]] = {}
     for frame in (frame for pool in pools.values() for frame in pool):
-        short = shortened(frame, ITEMS) if len(frame) > LONG else frame
+        short = brief(frame)
         alike = seeds.setdefault(shape(short), [])
         if len(alike) < ALIKE and short not in alike and len(seeds) <= MOST:
             alike.append(short)
     chosen = [frame for alike in seeds.values() for frame in alike][:MOST]
     return Corpus(venue, known, opening, chosen, {name: len(pool) for name, pool in pools.items()})
+
+
+def brief(frame: bytes) -> bytes:
+    """Shorten a long frame."""
+    return shortened(frame, ITEMS) if len(frame) > LONG else frame
 
 
 def _emulated(venue: Venue, known: dict[str, Instrument]) -> tuple[list[bytes], list[bytes]]:
