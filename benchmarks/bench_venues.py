@@ -23,7 +23,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from benchmarks.compare import Peer, Run, compare
 from engine.errors import BadFrame, Gap
 from engine.instrument import Instrument
-from engine.schema import Kind
+from engine.schema import Flag, Kind
 from ingest import control
 from ingest.captures import What, lines_of, read_capture
 from ingest.mirror import Mirror, Rule
@@ -164,7 +164,8 @@ def answer(name: str, decoded: list[list[Decoded]]) -> Answer:
     begun = set()
     for each in (each for found in decoded for each in found):
         kind, bids = each.message["kind"][0], int(each.message["bids"][0])
-        if kind == Kind.TRADE:
+        if kind == Kind.TRADE and not each.message["flags"][0] & Flag.HISTORY:
+            # Those of before the connection the peer passes over.
             trades += len(each.rows)
         elif kind == Kind.SNAPSHOT:
             begun.add(each.symbol)
