@@ -5,7 +5,8 @@ connections do, callbacks that do nothing; symbols stand for themselves, no tabl
 keeps a book and says what changed. Beside it stand our decoder alone, which makes checked integer rows and keeps no
 book, and our whole session, which also judges ids or checksums, keeps the book where the venue's rule needs it, stamps
 and batches. Answers are compared outside the timer: each book's best bid and ask after the last frame, and how many
-trades there were. Venues whose captures are of a protocol that cryptofeed 3 no longer reads have no peer here.
+trades there were. cryptofeed 3 needs Python 3.13. Venues whose captures are of a protocol that it no longer reads have
+no peer here.
 """
 
 from collections.abc import Callable

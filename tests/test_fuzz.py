@@ -14,7 +14,7 @@ from engine.schema import Channel, Kind
 from ingest.rows import message
 from ingest.venues import Decoded, names
 from ingest.venues._reading import Reader, book, foreign, parse, trades
-from tests.fuzz.corpus import corpus_of
+from tests.fuzz.corpus import DOCUMENTED, corpus_of
 from tests.fuzz.findings import Findings
 from tests.fuzz.mutation import mutated, read, shape, shortened, write
 from tests.fuzz.properties import Target, Violation, inputs
@@ -34,6 +34,11 @@ def test_a_decoder_keeps_its_promises_whatever_comes(name: str) -> None:
     # Decoders refuse for many reasons; were it for one only, the mutations would not get far.
     refused = {reason for reason in target.counts if " " not in reason} - {"accepted"}
     assert len(refused) >= 5, target.counts
+
+
+def test_a_documented_frame_is_some_venues() -> None:
+    seeds = {frame for name in names() for frame in corpus_of(name).singles}
+    assert [frame for frame in DOCUMENTED.read_bytes().splitlines() if frame not in seeds] == []
 
 
 class Bad(Reader):

@@ -1,6 +1,6 @@
-"""What fuzzing starts from, found for any venue of the registry: recorded frames where they are, emulated ones always.
+"""What fuzzing starts from, found for any venue of the registry.
 
-Recorded are cryptofeed's captures, Binance's tapes, single messages and a peer's raw messages, all under
+Documented and emulated frames always, recorded ones where they are. Recorded are cryptofeed's captures, Binance's tapes, single messages and a peer's raw messages, all under
 `../shared/data`. Whose a capture is, its URLs say; whose a single message is, the venue's own decoder says. Emulated
 frames are what the venue's record can write of the two instruments that the contract tests know.
 """
@@ -27,6 +27,8 @@ from tests.ladder import read_lines
 from tests.samples import instruments
 
 DATA: Final = Path(__file__).parents[2] / ".." / "shared" / "data"
+#: A frame of each channel as the venues document them: what there is where nothing recorded is.
+DOCUMENTED: Final = Path(__file__).parent / "documented.jsonl"
 #: When good frames come, ns: all dated rules are today's then.
 AT: Final = 1_790_000_000_000_000_000
 #: Lines that are read of one recording.
@@ -51,6 +53,8 @@ class Corpus:
     opening: list[bytes]
     #: Good frames and REST bodies.
     seeds: list[bytes]
+    #: Single messages that are the venue's.
+    singles: list[bytes]
     #: How many frames each source gave.
     sources: dict[str, int] = field(default_factory=dict)
 
@@ -92,7 +96,7 @@ def corpus_of(name: str) -> Corpus:
         if len(alike) < ALIKE and short not in alike and len(seeds) <= MOST:
             alike.append(short)
     chosen = [frame for alike in seeds.values() for frame in alike][:MOST]
-    return Corpus(venue, known, opening, chosen, {name: len(pool) for name, pool in pools.items()})
+    return Corpus(venue, known, opening, chosen, singles, {name: len(pool) for name, pool in pools.items()})
 
 
 def brief(frame: bytes) -> bytes:
@@ -172,8 +176,8 @@ def _accepted(decoder: Decoder, frames: Sequence[bytes]) -> int:
 
 @cache
 def _singles() -> tuple[bytes, ...]:
-    """Read the single messages of all venues, theirs and a peer's."""
-    return tuple(dict.fromkeys([*_messages(), *_peers()]))
+    """Read the single messages of all venues: those written here, as their documentation shows them, and recorded."""
+    return tuple(dict.fromkeys([*DOCUMENTED.read_bytes().splitlines(), *_messages(), *_peers()]))
 
 
 def _messages() -> Iterator[bytes]:
