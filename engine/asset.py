@@ -91,7 +91,7 @@ class Asset:
 
     def _tell(self, tracks: Mapping[str, Track], now: int) -> list[Told]:
         good, middle, without = gathered(tracks)
-        bare = {key: track for key, track in sorted(tracks.items()) if without.get(key) == NO_MID}
+        bare = {key: track for key, track in tracks.items() if without.get(key) == NO_MID}
         pasts = pasts_of(tracks, middle, without)
         own, known = self.own[0], self.settings
         reason = OK if good else int(Reason.NO_MID) if bare else reason_of(tracks.values())
@@ -156,12 +156,13 @@ class Asset:
     ) -> bytes:
         known, reason = self.settings, int(self.own["reason"][0])
         if signal.needs_book and reason != OK:
-            return self._encode(signal, now, known.asset_unknown[signal.name], {})
+            return self._encode(signal, now, known.asset_unknown[signal.name].items(), {})
         row, layout = known.asset_rows[signal.name], known.asset_layouts[signal.name]
         if signal.name == vacuum_row.SIGNAL.name:
             seen = self.inputs if reason in (OK, int(Reason.NO_MID)) else known.blind
             vacuum_row.report(self.vacuum, known.model, seen, row)
-            return self._encode(signal, now, *layout.values(row))
+            cells, why = layout.cells(row)
+            return self._encode(signal, now, zip(layout.names, cells, strict=True), why)
         by_venue: dict[str, Any] = {"venues": list(good)}
         if signal.name == cascade_asset.SIGNAL.name:
             self.cascade.measure(cascade_parts(good, known), now, row)
@@ -170,13 +171,13 @@ class Asset:
         else:
             by_venue = depth_asset.measure_across(known.config, depth_parts(good), middle, pasts, self.references, row)
         left_out = {"excluded": list(without), "excluded_why": list(without.values())}
-        fields, why = layout.values(row)
-        found = {**fields, **by_venue, **left_out}
-        return self._encode(signal, now, {field.name: found[field.name] for field in signal.fields}, why)
+        cells, why = layout.cells(row)
+        found = {**dict(zip(layout.names, cells, strict=True)), **by_venue, **left_out}
+        return self._encode(signal, now, ((field.name, found[field.name]) for field in signal.fields), why)
 
-    def _encode(self, signal: Signal, now: int, fields: Mapping[str, Any], why: Mapping[str, str]) -> bytes:
+    def _encode(self, signal: Signal, now: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
         reason = int(self.own["reason"][0])
-        envelope = {
+        record = {
             "schema": RECORD_VERSION,
             "signal": signal.name,
             "asset": self.name,
@@ -185,7 +186,9 @@ class Asset:
             "state": "ok" if reason == OK else "unknown",
             "reason": REASONS[reason],
         }
-        return orjson.dumps({**envelope, **fields, "why": why})
+        record.update(fields)
+        record["why"] = why
+        return orjson.dumps(record)
 
     def dump(self) -> list[bytes]:
         """Write everything that is remembered, as parts of a state."""
@@ -209,7 +212,14 @@ class Asset:
 def depth_parts(good: Mapping[str, Track]) -> list[depth_asset.Part]:
     """Give what the depth of an asset is made of."""
     return [
-        depth_asset.Part(key=key, book=track.book, unit=track.unit, baseline=track.baseline, present=track.present)
+        depth_asset.Part(
+            key=key,
+            book=track.book,
+            unit=track.unit,
+            baseline=track.baseline,
+            present=track.present,
+            near=track.reaching,
+        )
         for key, track in good.items()
         if track.book is not None
     ]
@@ -226,6 +236,8 @@ def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_as
             assumed=track.assumed,
             flow=track.flow,
             flow_settings=known.flow,
+            near=track.within,
+            own=track.own_cascade,
         )
         for key, track in good.items()
         if track.book is not None
@@ -234,8 +246,9 @@ def cascade_parts(good: Mapping[str, Track], known: Settings) -> list[cascade_as
 
 def gathered(tracks: Mapping[str, Track]) -> tuple[dict[str, Track], Fraction, dict[str, str]]:
     """Give the tracks whose books count, by key, the reference price, and why each other one does not."""
-    good = {key: track for key, track in sorted(tracks.items()) if track.usable}
-    without = {key: reason_without(track) for key, track in sorted(tracks.items()) if key not in good}
+    ordered = sorted(tracks.items())
+    good = {key: track for key, track in ordered if track.usable}
+    without = {key: reason_without(track) for key, track in ordered if key not in good}
     if not good:
         return {}, Fraction(0), without
     middle, kept = reference_of([track.mid for track in good.values()])

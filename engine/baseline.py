@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from engine.config import MOST_BANDS, MOST_VISITS, EngineConfig
 from engine.fields import Why
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.schema import Rows
 
 Floats = NDArray[np.float64]
@@ -142,7 +142,7 @@ def take_sample(memory: Rows, settings: Rows, values: Floats, whys: Bytes, now: 
             own["values"][q], own["sources"][q] = middle(own["samples"][q], own["counts"][q]), PRESENT
 
 
-@kernel
+@allocating
 def roll_session(memory: Rows, settings: Rows, now: int) -> None:
     """End the present session and begin that of `now`, if it is another; the time between, if any, had none."""
     own = memory[0]
@@ -229,7 +229,7 @@ def gather(memory: Rows, quantity: int, first: int, end: int, values: Floats, ho
     return count
 
 
-@kernel
+@allocating
 def weigh(hours: Floats, half_life: float, weights: Ints) -> None:
     """Write each session's weight."""
     newest = hours.max()
@@ -237,7 +237,7 @@ def weigh(hours: Floats, half_life: float, weights: Ints) -> None:
         weights[i] = int(WHOLE * 2.0 ** (-(newest - hours[i]) / half_life) + 0.5)
 
 
-@kernel
+@allocating
 def weighted_median(values: Floats, weights: Ints, ascending: Floats) -> float:
     """Return the smallest value such that the values up to it hold half of the weight; `ascending` is scratch."""
     count = len(values)

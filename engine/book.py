@@ -18,13 +18,12 @@ from engine.ladder import (
     WORD,
     Ints,
     apply,
-    collect,
     forget,
     holds,
-    look,
     size_at,
 )
 from engine.schema import LEVEL, Rows, View, view_dtype
+from engine.views import collect, look
 
 #: Window sizes in ticks: at least the first, at most the last; in between about a third of the price.
 WINDOWS: Final = (1 << 12, 1 << 20)
@@ -40,8 +39,9 @@ class Book:
         self._view = view_dtype(len(bands))
         self._memory = np.zeros(1, MEMORY)
         self._memory["tick"] = instrument.tick
-        #: Row 0 the bands (bps); 1 and 2 the lowest bid and highest ask inside each; 3 and 4 the sums of each side.
-        self._bands = np.zeros((5, len(bands)), np.int64)
+        self._memory["inverse"] = 1.0 / instrument.tick
+        #: As `engine.ladder` says.
+        self._bands = np.zeros((7, len(bands)), np.int64)
         self._bands[0] = bands
         self._sizes = np.zeros((2, WINDOWS[0]), np.int64)
         self._occupied = np.zeros((2, WINDOWS[0] // WORD), np.int64)

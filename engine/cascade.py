@@ -22,7 +22,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.money import amount_of, base_of
 from engine.schema import Rows
 
@@ -69,7 +69,7 @@ def lay(levels: Rows, unit: Rows, factor: float, prices: Floats, sizes: Floats) 
     return len(levels)
 
 
-@kernel
+@allocating
 def merge(prices: Floats, sizes: Floats, starts: NDArray[np.int64], out_prices: Floats, out_sizes: Floats) -> int:
     """Merge several sides, each descending from starts[v] to starts[v + 1], into one; equal prices are joined.
 
@@ -211,6 +211,22 @@ def curve(
             late += 1
         out[0, k], out[1, k], out[2, k], out[3, k] = depth, ahead, best, fraction
         out[4, k] = i == len(prices)
+
+
+@kernel
+def critical(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, bounds: Floats, out: Floats) -> None:
+    """Write Qc(x) per bound x (descending), as `curve` does."""
+    depth, forced, best = 0.0, 0.0, 0.0
+    i, j = 0, 0
+    for k in range(len(bounds)):
+        while i < len(prices) and prices[i] >= bounds[k]:
+            depth += sizes[i]
+            while j < len(marks) and marks[j] >= prices[i]:
+                forced += amounts[j]
+                j += 1
+            best = max(best, depth - forced)
+            i += 1
+        out[k] = best
 
 
 @kernel

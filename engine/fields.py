@@ -139,63 +139,134 @@ ENVELOPES: Final = {"instrument": ENVELOPE, "asset": ASSET_ENVELOPE}
 FORMAT: Final = {"number": "<f8", "integer": "<i8", "boolean": "<u1", "string": "<i8"}
 
 
+#: So many states of a layout are remembered: what is undefined, and which words stand; then it begins anew.
+MOST_STATES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """How a row is read while the same of it is undefined, and its words are the same."""
+
+    #: Takes the row's numbers and `others` to one value, or values, per field.
+    each: Callable[..., Any]
+    #: Words, and the values of fields of which nothing is defined.
+    others: tuple[Any, ...]
+    #: Place of each field of which some elements are undefined, and a 1 at each of those.
+    parts: tuple[tuple[int, bytes], ...]
+    #: What the record says of it.
+    why: Mapping[str, str]
+
+
 class Layout:
     """A signal's fields as a row: the dtype that its kernel fills, and the way from that row to JSON values."""
 
     def __init__(self, fields: Sequence[Field], sizes: Mapping[str, int]) -> None:
-        fields = [field for field in fields if field.type != "string" or field.values]
-        self._names = tuple(field.name for field in fields)
-        self._words = tuple((field.name, field.values) for field in fields if field.type == "string")
-        self._arrays = tuple(field.name for field in fields if field.over)
-        shapes = {field.name: (sizes[field.over],) if field.over else () for field in fields}
-        values = [(field.name, FORMAT[field.type], shapes[field.name]) for field in fields]
-        whys = {field.why: (field.why, "<u1", shapes[field.name]) for field in fields if field.why}
+        self._fields = tuple(field for field in fields if field.type != "string" or field.values)
+        #: Names of the values that `cells` gives.
+        self.names: Final = tuple(field.name for field in self._fields)
+        shapes = {field.name: (sizes[field.over],) if field.over else () for field in self._fields}
+        values = [(field.name, FORMAT[field.type], shapes[field.name]) for field in self._fields]
+        whys = {field.why: (field.why, "<u1", shapes[field.name]) for field in self._fields if field.why}
         self.dtype = np.dtype([*values, *whys.values(), ("undefined", "<i8")], align=True)
-        booleans = {field.name for field in fields if field.type == "boolean"}
-        self._read, self._each = reader_of(self.dtype, booleans)
-        #: Position of each companion in the row, and the fields that it speaks of.
-        self._whys = tuple(
-            (len(values) + at, tuple((field.name, bool(field.over)) for field in fields if field.why == why))
-            for at, why in enumerate(whys)
-        )
+        booleans = {field.name for field in self._fields if field.type == "boolean"}
+        self._words = tuple((at, field) for at, field in enumerate(self._fields) if field.type == "string")
+        self._whys = {why: [at for at, field in enumerate(self._fields) if field.why == why] for why in whys}
+        self._read, self._places = reader_of(self.dtype, self.names, booleans)
+        #: How many numbers a row has.
+        self._count = sum(place.stop - place.start if isinstance(place, slice) else 1 for place in self._places)
+        self._look, self._looked = look_of(self.dtype, [field.name for _, field in self._words], tuple(whys))
+        self._states: dict[tuple[Any, ...], State] = {}
 
     def values(self, row: Rows) -> tuple[dict[str, Any], dict[str, str]]:
         """Give the one row's values by name, None where undefined, and the reason for each name that holds a None."""
-        cells = self._each(self._read(row))
-        found = dict(zip(self._names, cells, strict=False))
-        for name in self._arrays:
-            found[name] = list(found[name])
-        for name, words in self._words:
-            at = found[name]
-            found[name] = [words[each] for each in at] if isinstance(at, list) else words[at]
-        return found, self._withhold(found, cells) if cells[-1] else {}
+        cells, why = self.cells(row)
+        found = (list(cell) if isinstance(cell, tuple) else cell for cell in cells)
+        return dict(zip(self.names, found, strict=True)), dict(why)
 
-    def _withhold(self, found: dict[str, Any], cells: tuple[Any, ...]) -> dict[str, str]:
-        reasons = {}
-        for at, fields in self._whys:
-            many = fields[0][1]
-            why = cells[at]
-            worst = max(why) if many else why
-            if not worst:
+    def cells(self, row: Rows) -> tuple[Sequence[Any], Mapping[str, str]]:
+        """Give what `values` does, without the names, and elements as any sequence; never to be changed."""
+        key = self._look(row)
+        state = self._states.get(key) or self._learn(key)
+        cells = state.each(self._read(row) + state.others)
+        if not state.parts:
+            return cells, state.why
+        cells = list(cells)
+        for at, missing in state.parts:
+            cells[at] = [None if gone else value for value, gone in zip(cells[at], missing, strict=True)]
+        return cells, state.why
+
+    def _learn(self, key: tuple[Any, ...]) -> State:
+        """Work out how to read rows of one state: their words, their companions, and whether anything is undefined."""
+        held, places, others = self._looked(key), list(self._places), list[Any]()
+        parts, reasons = list[tuple[int, bytes]](), dict[str, str]()
+        for at, field in self._words:
+            told = tuple(field.values[word] for word in held[field.name])
+            places[at] = self._count + len(others)
+            others.append(told if field.over else told[0])
+        for name, spoken_of in self._whys.items() if key[-1] else ():
+            missing = held[name]
+            if not any(missing):
                 continue
-            for name, _ in fields:
-                reasons[name] = WHY[worst]
-                found[name] = [None if w else v for v, w in zip(found[name], why, strict=True)] if many else None
-        return reasons
+            for at in spoken_of:
+                field = self._fields[at]
+                reasons[field.name] = WHY[max(missing)]
+                if all(missing):
+                    places[at] = self._count + len(others)
+                    others.append((None,) * len(missing) if field.over else None)
+                else:
+                    parts.append((at, missing))
+        if len(self._states) >= MOST_STATES:
+            self._states.clear()
+        state = State(each=itemgetter(*places), others=tuple(others), parts=tuple(parts), why=reasons)
+        self._states[key] = state
+        return state
 
 
-def reader_of(dtype: np.dtype[Any], booleans: Collection[str]) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Give the way from a row's bytes to its numbers, and from those to one value, or tuple of values, per field.
+def reader_of(
+    dtype: np.dtype[Any], names: Sequence[str], booleans: Collection[str]
+) -> tuple[Callable[..., tuple[Any, ...]], tuple[int | slice, ...]]:
+    """Give the way from a row's bytes to the numbers of some fields, in their order, and where each field's stand.
 
     Reading all numbers at once takes a tenth of the time that an array per field would.
     """
     codes, places, at, end = ["<"], list[int | slice](), 0, 0
     assert dtype.fields is not None
-    for name in dtype.names or ():
+    for name in names:
         kind, offset = dtype.fields[name][:2]
         count = kind.shape[0] if kind.shape else 1
         code = "?" if name in booleans else {"f": "d", "i": "q", "u": "B"}[kind.base.kind]
         codes.append(f"{offset - end}x{count}{code}")
         places.append(slice(at, at + count) if kind.shape else at)
         at, end = at + count, offset + kind.itemsize
-    return Struct("".join([*codes, f"{dtype.itemsize - end}x"])).unpack, itemgetter(*places)
+    return Struct("".join([*codes, f"{dtype.itemsize - end}x"])).unpack, tuple(places)
+
+
+def look_of(
+    dtype: np.dtype[Any], words: Sequence[str], whys: Sequence[str]
+) -> tuple[Callable[..., tuple[Any, ...]], Callable[[tuple[Any, ...]], dict[str, Any]]]:
+    """Give the way from a row's bytes to its state (words, all companions as bytes, `undefined`), and back to names.
+
+    By name stand a word's places in its list, or a companion's bytes, one or as many as there are elements.
+    """
+    assert dtype.fields is not None
+    fields = dtype.fields
+    read, places = reader_of(dtype, words, ())
+    ends = {name: fields[name][1] + fields[name][0].itemsize for name in whys}
+    begin = fields[whys[0]][1] if whys else 0
+    length = max(ends.values()) - begin if whys else 0
+    last: Callable[..., tuple[Any, ...]] = Struct(
+        f"<{begin}x{length}s{fields['undefined'][1] - begin - length}xq"
+    ).unpack_from
+
+    def look(row: Rows) -> tuple[Any, ...]:
+        return read(row) + last(row)
+
+    def by_name(state: tuple[Any, ...]) -> dict[str, Any]:
+        held: dict[str, Any] = {}
+        for name, place in zip(words, places, strict=True):
+            held[name] = state[place] if isinstance(place, slice) else (state[place],)
+        for name in whys:
+            held[name] = state[-2][fields[name][1] - begin : ends[name] - begin]
+        return held
+
+    return (look if words else last), by_name

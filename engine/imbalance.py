@@ -137,9 +137,9 @@ def walk(book_memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, p
 
 
 @kernel
-def gain(outward: int, price: int, size: int, before: int, size_before: int) -> float:
+def gain(side: int, price: int, size: int, before: int, size_before: int) -> float:
     """Return what one level of a side gained: its new size unless it fell back, less its old one unless it advanced."""
-    gained = 0.0
+    outward, gained = 2 * side - 1, 0.0
     if (price - before) * outward <= 0:
         gained += float(size)
     if (price - before) * outward >= 0:
@@ -159,8 +159,8 @@ def update_imbalance(memory: Rows, book_memory: Rows, sizes: Ints, occupied: Int
     depth = 0.0
     for m in range(LEVELS):
         if known:
-            bought = gain(-1, prices[BID, m], amounts[BID, m], held[BID, m], rested[BID, m])
-            sold = gain(1, prices[ASK, m], amounts[ASK, m], held[ASK, m], rested[ASK, m])
+            bought = gain(BID, prices[BID, m], amounts[BID, m], held[BID, m], rested[BID, m])
+            sold = gain(ASK, prices[ASK, m], amounts[ASK, m], held[ASK, m], rested[ASK, m])
             own["imbalance_open"][m] += bought - sold
         depth += float(amounts[BID, m]) + float(amounts[ASK, m])
         for side in (BID, ASK):

@@ -34,16 +34,33 @@ def _folder(asked: str) -> str:
 
 numba.config.CACHE_DIR = _folder(numba.config.CACHE_DIR)  # type: ignore[attr-defined]
 
+#: Of every kernel. Most make no array, and the caller keeps alive what it hands over: without `_nrt`, numba's
+#: memory management, a call of one kernel by another counts no references. Those counts, atomic, took most of the time
+#: of small kernels.
+FLAGS: Final[dict[str, Any]] = {
+    "cache": True,
+    "nogil": True,
+    "fastmath": False,
+    "error_model": "numpy",
+    "_nrt": False,
+    # Nobody calls a kernel from C.
+    "no_cfunc_wrapper": True,
+}
+
 
 def kernel(function: Function) -> Function:
     """Compile a function over arrays and scalars; it may call other kernels."""
-    return cast(Function, numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function))
+    return cast(Function, numba.njit(**FLAGS)(function))
+
+
+def allocating(function: Function) -> Function:
+    """Compile a kernel that makes arrays, or has numpy copy, sort or reduce them, which may make some."""
+    return cast(Function, numba.njit(**FLAGS | {"_nrt": True})(function))
 
 
 def inlined(function: Function) -> Function:
     """Compile a small function that becomes a part of each kernel that calls it, where a call would cost as much."""
-    flagged = numba.njit(cache=True, nogil=True, fastmath=False, error_model="numpy", forceinline=True)
-    return cast(Function, flagged(function))
+    return cast(Function, numba.njit(**FLAGS, forceinline=True)(function))
 
 
 #: Whether kernels are machine code in this process, or plain Python (NUMBA_DISABLE_JIT=1).
@@ -112,8 +129,8 @@ def _low_bit(word: Any) -> Any:
     return compiled
 
 
-# Texts. A kernel that hands bytes on to another counts their references each time, for as long as it takes to read a
-# number; so the first one pins them, and the others get an address. Nothing checks that a place is inside the text.
+# Texts. In a kernel, bytes are an array of seven words, which a call hands on one by one, for as long as it takes to
+# read a number; so the first one pins them, and the others get an address. Nothing checks that a place is inside.
 
 
 def pinned(text: bytes) -> Text:

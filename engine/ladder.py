@@ -4,15 +4,16 @@ A side is a dense window of ticks around the mid (size by tick, with a bitmap of
 short sorted list of everything else: levels far from the mid (real feeds hold bids at 0.003x and asks at 10x the price)
 and levels off the tick grid (orders that outlived a change of tick). Nothing is ever dropped.
 
-Depth per band is kept as a running sum. A level update adds its change to the sums whose edge it lies within; the edges
-themselves stay where they were and are moved to the current mid only when a view is taken, by adding or subtracting the
-levels between the old and the new edge. Integer sizes make the sums exact for ever, and integer edges,
-ceil(mid2 x (10000 - b) / 20000) and floor(mid2 x (10000 + b) / 20000) with mid2 = bid + ask, leave no rounding to argue
-about.
+Depth per band is kept as a running sum. A level update notes its change at the narrowest band that it lies within; when
+a view is taken, the changes are added to the sums of that band and all wider ones, and the edges, which stayed where
+they were, are moved to the current mid by adding or subtracting the levels between the old and the new edge. Integer
+sizes make the sums exact for ever, and integer edges, ceil(mid2 x (10000 - b) / 20000) and
+floor(mid2 x (10000 + b) / 20000) with mid2 = bid + ask, leave no rounding to argue about.
 
-Every kernel takes the same five arrays: `memory` (one MEMORY row), `bands` (5 x bands: basis points, lowest bid inside,
-highest ask inside, bid sums, ask sums), `sizes` (2 x window), `occupied` (2 x window / 32), `far` (2 x 2 x room: price
-and size of the levels beside the window, ascending).
+Every kernel takes the same five arrays: `memory` (one MEMORY row), `bands` (7 x bands, ascending: basis points, lowest
+bid inside, highest ask inside as a negative, bid sums, ask sums, changes of bids and of asks since they were added to
+the sums), `sizes` (2 x window), `occupied` (2 x window / 32), `far` (2 x 2 x room: price and size of the levels beside
+the window, ascending).
 """
 
 from typing import Final, cast
@@ -20,7 +21,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel, top_bit
+from engine.kernel import inlined, kernel, top_bit
 from engine.schema import Rows
 
 #: Typed, not literal: a kernel is compiled anew for every literal that it is called with.
@@ -44,6 +45,8 @@ MEMORY: Final = np.dtype(
         #: Price step of the window, wire decimals, and the price (in ticks) of its first cell.
         ("tick", "<i8"),
         ("origin", "<i8"),
+        #: 1 / tick.
+        ("inverse", "<f8"),
         #: Best prices, 0 where the side is empty.
         ("bid", "<i8"),
         ("ask", "<i8"),
@@ -55,7 +58,7 @@ MEMORY: Final = np.dtype(
         #: Bounds of the last snapshot.
         ("known_low", "<i8"),
         ("known_high", "<i8"),
-        #: 1 once the band edges are placed; before, the sums are all zero.
+        #: Best bid + best ask that the band edges are placed for, 0 before they are.
         ("placed", "<i8"),
     ],
     align=True,
@@ -64,71 +67,96 @@ MEMORY: Final = np.dtype(
 Ints = NDArray[np.int64]
 
 
-@kernel
+@inlined
 def holds(levels: Rows) -> bool:
     """Say whether every price and size is one that the sums can hold."""
+    sound = True
     for i in range(len(levels)):
-        level = levels[i]
-        if level["price"] <= 0 or level["price"] >= PRICE_LIMIT or level["size"] < 0 or level["size"] >= SIZE_LIMIT:
-            return False
-    return True
+        price, size = levels[i]["price"], levels[i]["size"]
+        sound &= (price > 0) & (price < PRICE_LIMIT) & (size >= 0) & (size < SIZE_LIMIT)
+    return sound
 
 
-@kernel
+@inlined
 def apply(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, levels: Rows, bids: int) -> int:
     """Set each level to its size, keep the best prices and the band sums; refuse all of them or none."""
     if not holds(levels):
         return OUT_OF_RANGE
     own = memory[0]
-    for i in range(len(levels)):
-        price = levels[i]["price"]
-        size = levels[i]["size"]
-        side = BID if i < bids else ASK
-        change = size - set_level(memory, sizes, occupied, far, side, price, size)
-        if side == BID:
-            for b in range(bands.shape[1]):
-                if price >= bands[1, b]:
-                    bands[3, b] += change
-            if size > 0:
-                own["bid"] = max(own["bid"], price)
-            elif price == own["bid"]:
-                own["bid"] = next_price(memory, sizes, occupied, far, BID, price)
-        else:
-            for b in range(bands.shape[1]):
-                if price <= bands[2, b]:
-                    bands[4, b] += change
-            if size > 0:
-                if own["ask"] == 0 or price < own["ask"]:
-                    own["ask"] = price
-            elif price == own["ask"]:
-                own["ask"] = next_price(memory, sizes, occupied, far, ASK, price)
+    first_ask = min(max(bids, NOTHING), len(levels))
+    if first_ask > 0:
+        own["bid"] = apply_side(memory, bands, sizes, occupied, far, levels, BID, NOTHING, first_ask)
+    if first_ask < len(levels):
+        own["ask"] = apply_side(memory, bands, sizes, occupied, far, levels, ASK, first_ask, len(levels))
     if own["bid"] == 0 or own["ask"] == 0:
         return APPLIED
-    window = sizes.shape[1]
-    cell = (own["bid"] + own["ask"]) // (2 * own["tick"]) - own["origin"]
-    return OFF_CENTRE if cell < window // 8 or cell > window - window // 8 else APPLIED
+    mid2, margin = own["bid"] + own["ask"], sizes.shape[1] // 8
+    low, high = own["origin"] + margin, own["origin"] + sizes.shape[1] - margin
+    return OFF_CENTRE if mid2 < 2 * low * own["tick"] or mid2 >= 2 * (high + 1) * own["tick"] else APPLIED
 
 
-@kernel
-def set_level(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, price: int, size: int) -> int:
-    """Set one level and return the size it had."""
+@inlined
+def apply_side(
+    memory: Rows,
+    bands: Ints,
+    sizes: Ints,
+    occupied: Ints,
+    far: Ints,
+    levels: Rows,
+    side: int,
+    first: int,
+    end: int,
+) -> int:
+    """Set one side's levels and return its best price, 0 where none is left.
+
+    What a venue changes next cannot be foretold, so nearly nothing here is a branch: a mispredicted one costs more than
+    all that is done for a level. Inward is upward for both sides, asks being taken as negative.
+    """
     own = memory[0]
-    ticks = price // own["tick"]
-    cell = ticks - own["origin"]
-    if 0 <= cell < sizes.shape[1] and ticks * own["tick"] == price:
-        old = int(sizes[side, cell])
-        sizes[side, cell] = size
-        if (old == 0) != (size == 0):
-            occupied[side, cell >> 5] ^= 1 << (cell & 31)
+    tick, base, inverse, window = own["tick"], own["origin"] * own["tick"], own["inverse"], sizes.shape[1]
+    inward = 1 - 2 * side
+    touch = own["bid"] if side == BID else own["ask"]
+    best = touch * inward if touch > 0 else -PRICE_LIMIT
+    gained = 0
+    for i in range(first, end):
+        price, size = levels[i]["price"], levels[i]["size"]
+        cell = int((price - base) * inverse + 0.5)
+        if 0 <= cell < window and cell * tick == price - base:
+            old = sizes[side, cell]
+            sizes[side, cell] = size
+            occupied[side, cell >> 5] ^= int((old == 0) != (size == 0)) << (cell & 31)
+        else:
+            old = set_far(memory, far, side, price, size)
+        gained += int(size > 0) - int(old > 0)
+        value = price * inward
+        outside = 0
+        for b in range(bands.shape[1]):
+            outside += int(value < bands[1 + side, b])
+        if outside < bands.shape[1]:
+            bands[5 + side, outside] += size - old
+        if (size > 0) & (value > best):
+            best = value
+        elif (size == 0) & (value == best):
+            touch = next_price(memory, sizes, occupied, far, side, price)
+            best = touch * inward if touch > 0 else -PRICE_LIMIT
+    if side == BID:
+        own["bid_levels"] += gained
     else:
-        old = set_far(memory, far, side, price, size)
-    if old == 0 and size > 0:
-        own["bid_levels"] += side == BID
-        own["ask_levels"] += side == ASK
-    elif old > 0 and size == 0:
-        own["bid_levels"] -= side == BID
-        own["ask_levels"] -= side == ASK
-    return old
+        own["ask_levels"] += gained
+    return best * inward if best > -PRICE_LIMIT else 0
+
+
+@inlined
+def cell_of(memory: Rows, window: int, price: int) -> int:
+    """Return the window's cell of a price, -1 where it has none.
+
+    A product with 1 / tick takes the place of a division. It errs by less than 2^-50 of a cell's number, so that of a
+    price on the grid is rounded to the right one; the integers then say whether it is that price's.
+    """
+    own = memory[0]
+    distance = price - own["origin"] * own["tick"]
+    cell = int(distance * own["inverse"] + 0.5)
+    return cell if 0 <= cell < window and cell * own["tick"] == distance else -1
 
 
 @kernel
@@ -178,9 +206,8 @@ def set_far(memory: Rows, far: Ints, side: int, price: int, size: int) -> int:
 def size_at(memory: Rows, sizes: Ints, far: Ints, side: int, price: int) -> int:
     """Return what rests at a price, 0 where nothing does."""
     own = memory[0]
-    ticks = price // own["tick"]
-    cell = ticks - own["origin"]
-    if 0 <= cell < sizes.shape[1] and ticks * own["tick"] == price:
+    cell = cell_of(memory, sizes.shape[1], price)
+    if cell >= 0:
         return int(sizes[side, cell])
     count = own["bid_far"] if side == BID else own["ask_far"]
     at = find_far(far, side, count, price)
@@ -254,6 +281,8 @@ def between(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, low
         total += sizes[side, cell]
         cell = cell_above(occupied, side, cell + 1)
     count = own["bid_far"] if side == BID else own["ask_far"]
+    if count == 0 or far[side, 0, 0] >= high or far[side, 0, count - 1] < low:
+        return total
     for at in range(find_far(far, side, count, low), count):
         if far[side, 0, at] >= high:
             break
@@ -268,60 +297,51 @@ def share(mid2: int, part: int) -> int:
     return whole * part + (mid2 - whole * 20_000) * part // 20_000
 
 
-@kernel
+@inlined
 def place_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints) -> None:
+    """Bring every band to the current mid and its sums up to date."""
+    add_changes(bands)
+    if memory[0]["placed"] != memory[0]["bid"] + memory[0]["ask"]:
+        move_edges(memory, bands, sizes, occupied, far)
+
+
+@kernel
+def move_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints) -> None:
     """Move every band's edges to the current mid, adding and subtracting the levels that the edges pass."""
     own = memory[0]
     mid2 = own["bid"] + own["ask"]
     for b in range(bands.shape[1]):
         low = -share(-mid2, 10_000 - bands[0, b])
         high = share(mid2, 10_000 + bands[0, b])
-        if not own["placed"]:
+        if own["placed"] == 0:
             bands[3, b] = between(memory, sizes, occupied, far, BID, low, PRICE_LIMIT)
             bands[4, b] = between(memory, sizes, occupied, far, ASK, NOTHING, high + 1)
         else:
-            if low < bands[1, b]:
-                bands[3, b] += between(memory, sizes, occupied, far, BID, low, bands[1, b])
-            elif low > bands[1, b]:
-                bands[3, b] -= between(memory, sizes, occupied, far, BID, bands[1, b], low)
-            if high > bands[2, b]:
-                bands[4, b] += between(memory, sizes, occupied, far, ASK, bands[2, b] + 1, high + 1)
-            elif high < bands[2, b]:
-                bands[4, b] -= between(memory, sizes, occupied, far, ASK, high + 1, bands[2, b] + 1)
+            lowest, highest = bands[1, b], -bands[2, b]
+            if low < lowest:
+                bands[3, b] += between(memory, sizes, occupied, far, BID, low, lowest)
+            elif low > lowest:
+                bands[3, b] -= between(memory, sizes, occupied, far, BID, lowest, low)
+            if high > highest:
+                bands[4, b] += between(memory, sizes, occupied, far, ASK, highest + 1, high + 1)
+            elif high < highest:
+                bands[4, b] -= between(memory, sizes, occupied, far, ASK, high + 1, highest + 1)
         bands[1, b] = low
-        bands[2, b] = high
-    own["placed"] = 1
+        bands[2, b] = -high
+    own["placed"] = mid2
 
 
-@kernel
-def collect(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, bound: int, out: Rows, start: int) -> int:
-    """Write one side's levels from the touch outward as far as a price, best first; return how many.
-
-    Two sorted lists are merged: the window's cells and the levels beside it.
-    """
-    own = memory[0]
-    outward = -1 if side == BID else 1
-    touch = own["bid"] if side == BID else own["ask"]
-    if touch == 0:
-        return 0
-    at = own["bid_far"] - 1 if side == BID else 0
-    end = -1 if side == BID else own["ask_far"]
-    written = start
-    cell = first_cell(memory, sizes, occupied, side, touch)
-    while cell >= 0 or at != end:
-        dense = (cell + own["origin"]) * own["tick"]
-        if cell < 0 or (at != end and (far[side, 0, at] - dense) * outward < 0):
-            price, size = far[side, 0, at], far[side, 1, at]
-            at += outward
-        else:
-            price, size = dense, sizes[side, cell]
-            cell = cell_below(occupied, side, cell - 1) if side == BID else cell_above(occupied, side, cell + 1)
-        if (price - bound) * outward > 0:
-            break
-        out[written]["price"] = price
-        out[written]["size"] = size
-        written += 1
-    return written - start
+@inlined
+def add_changes(bands: Ints) -> None:
+    """Add to the sums what changed since the last time: a band holds all that lies in narrower ones."""
+    bid, ask = NOTHING, NOTHING
+    for b in range(bands.shape[1]):
+        bid += bands[5, b]
+        ask += bands[6, b]
+        bands[3, b] += bid
+        bands[4, b] += ask
+        bands[5, b] = 0
+        bands[6, b] = 0
 
 
 @kernel
@@ -333,35 +353,6 @@ def first_cell(memory: Rows, sizes: Ints, occupied: Ints, side: int, touch: int)
     if side == BID:
         return cell_below(occupied, side, min(cell, last))
     return cell_above(occupied, side, max(cell, 0))
-
-
-@kernel
-def look(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, row: Rows, out: Rows) -> tuple[int, int]:
-    """Fill one VIEW row and the sorted levels of the widest band; return how many bids and asks were written."""
-    own = memory[0]
-    view = row[0]
-    view["bid"] = own["bid"]
-    view["ask"] = own["ask"]
-    view["known_low"] = own["known_low"]
-    view["known_high"] = own["known_high"]
-    view["bid_levels"] = own["bid_levels"]
-    view["ask_levels"] = own["ask_levels"]
-    if own["bid"] > 0:
-        view["bid_size"] = size_at(memory, sizes, far, BID, own["bid"])
-    if own["ask"] > 0:
-        view["ask_size"] = size_at(memory, sizes, far, ASK, own["ask"])
-    if own["bid"] == 0 or own["ask"] == 0:
-        return 0, 0
-    place_edges(memory, bands, sizes, occupied, far)
-    widest = bands.shape[1] - 1
-    for b in range(bands.shape[1]):
-        view["bid_depth"][b] = bands[3, b]
-        view["ask_depth"][b] = bands[4, b]
-    bids = collect(memory, sizes, occupied, far, BID, bands[1, widest], out, NOTHING)
-    asks = collect(memory, sizes, occupied, far, ASK, bands[2, widest], out, bids)
-    view["bids"] = bids
-    view["asks"] = asks
-    return bids, asks
 
 
 @kernel

@@ -49,7 +49,8 @@ from engine.step import (
     keeps,
 )
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_LATEST
-from engine.track import PARTS, Track, parse_instrument
+from engine.track import Track
+from engine.track_memory import PARTS, parse_instrument
 from engine.trust import INSTRUMENT_ROW, OK
 
 #: Later than any row.

@@ -11,7 +11,7 @@ from typing import Final
 
 from engine.fields import Field, Why
 from engine.kernel import kernel
-from engine.money import QUANTO, worth_of
+from engine.money import INVERSE, QUANTO
 from engine.schema import Rows
 
 ONE_SIDED: Final = int(Why.ONE_SIDED)
@@ -25,48 +25,57 @@ BPS: Final = 10_000.0
 @kernel
 def inside(levels: Rows, mid2: int, band: int) -> int:
     """Count the levels, best first, whose price lies within a band of the mid, the bound included."""
-    for i in range(len(levels)):
-        if abs(2 * levels[i]["price"] - mid2) * BPS > float(mid2) * band:
-            return i
-    return len(levels)
+    low, high, reach = 0, len(levels), float(mid2) * band
+    while low < high:
+        at = (low + high) // 2
+        if abs(2 * levels[at]["price"] - mid2) * BPS > reach:
+            high = at
+        else:
+            low = at + 1
+    return low
 
 
 @kernel
-def widest(levels: Rows, count: int, mid2: int) -> tuple[int, int, float]:
-    """Return the largest gap, in half wire decimals, the number of the price it begins at (0: mid), and their HHI."""
-    largest, at, total, squares = 0, 0, 0.0, 0.0
-    near = mid2
+def floor_of(levels: Rows, mid2: int, unit: Rows, share: float) -> float:
+    """Return what a hole holds less than, in units of a worth."""
+    floor, inverse = 0.0, unit[0]["contract"] == INVERSE
+    for i in range(inside(levels, mid2, FLOOR_BAND)):
+        size = float(levels[i]["size"])
+        floor += size if inverse else float(levels[i]["price"]) * size
+    return floor * share
+
+
+@kernel
+def gaps(levels: Rows, count: int, mid2: int, unit: Rows, floor: float) -> tuple[int, int, float, int, int]:
+    """Return the largest gap and where it begins, the gaps' HHI, the longest hole and where it begins.
+
+    Lengths are in half wire decimals; beginnings are the number of a price, 0 the mid, n the n-th level.
+    """
+    inverse = unit[0]["contract"] == INVERSE
+    largest, gap_at, total, squares, near = 0, 0, 0.0, 0.0, mid2
+    # `held` rests strictly between price `begin` and the level looked at; `start` is twice that price.
+    longest, hole_at, begin, held, start = 0, 0, 0, 0.0, mid2
     for i in range(count):
-        gap = abs(2 * int(levels[i]["price"]) - near)
-        near = 2 * int(levels[i]["price"])
+        price = levels[i]["price"]
+        here, size = 2 * int(price), float(levels[i]["size"])
+        gap = abs(here - near)
+        near = here
         if gap > largest:
-            largest, at = gap, i
+            largest, gap_at = gap, i
         total += float(gap)
         squares += float(gap) * float(gap)
-    return largest, at, squares / (total * total) if total > 0.0 else 0.0
-
-
-@kernel
-def hole(levels: Rows, count: int, mid2: int, unit: Rows, share: float) -> tuple[int, int]:
-    """Return the longest stretch with less than the floor inside it, in half wire decimals, and where it begins."""
-    floor = 0.0
-    for i in range(inside(levels, mid2, FLOOR_BAND)):
-        floor += worth_of(levels[i]["price"], levels[i]["size"], unit)
-    floor *= share
-    longest, at, begin, held = 0, 0, 0, 0.0
-    for end in range(1, count + 1):
-        # `held` rests strictly between price `begin` (0: the mid, n: the n-th level) and price `end`.
         while held > 0.0 and held >= floor:
-            held -= worth_of(levels[begin]["price"], levels[begin]["size"], unit)
+            passed = levels[begin]["price"]
+            held -= float(levels[begin]["size"]) if inverse else float(passed) * float(levels[begin]["size"])
+            start = 2 * int(passed)
             begin += 1
-            if begin == end - 1:
+            if begin == i:
                 held = 0.0
-        near = mid2 if begin == 0 else 2 * int(levels[begin - 1]["price"])
-        length = abs(2 * int(levels[end - 1]["price"]) - near)
+        length = abs(here - start)
         if length > longest:
-            longest, at = length, begin
-        held += worth_of(levels[end - 1]["price"], levels[end - 1]["size"], unit)
-    return longest, at
+            longest, hole_at = length, begin
+        held += size if inverse else float(price) * size
+    return largest, gap_at, squares / (total * total) if total > 0.0 else 0.0, longest, hole_at
 
 
 @kernel
@@ -82,9 +91,9 @@ def measure_pockets(view: Rows, bids: Rows, asks: Rows, unit: Rows, band: int, s
         first_why = why if why else NO_LEVELS if count < 2 else 0
         first, largest, start, hhi, length, begin = 0, 0, 0, 0.0, 0, 0
         if count > 0:
-            largest, start, hhi = widest(levels, count, mid2)
-            if unit[0]["contract"] != QUANTO:
-                length, begin = hole(levels, count, mid2, unit, share)
+            largest, start, hhi, length, begin = gaps(levels, count, mid2, unit, floor_of(levels, mid2, unit, share))
+            if unit[0]["contract"] == QUANTO:
+                length, begin = 0, 0
         if count > 1:
             first = abs(2 * int(levels[1]["price"]) - 2 * int(levels[0]["price"]))
         hole_why = THIRD_CURRENCY if unit[0]["contract"] == QUANTO and why == 0 else why

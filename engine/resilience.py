@@ -28,6 +28,7 @@ ZONES: Final = 3
 #: Distance of each zone's edge from the mid, basis points; the first is the best price itself.
 ZONE_BPS: Final = (0, 10, 50)
 NEAR: Final = cast(int, np.int64(1))
+LAST: Final = cast(int, np.int64(1))
 #: A depth that nobody can say, for want of a mid.
 UNKNOWN: Final = -1
 
@@ -96,16 +97,28 @@ def inside(memory: Rows, side: int, zone: int, price: int) -> bool:
 @kernel
 def count_changes(memory: Rows, book_memory: Rows, sizes: Ints, far: Ints, levels: Rows, bids: int) -> None:
     """Count what a message is about to change in each zone; a price that it names twice counts twice."""
-    own = memory[0]
-    for i in range(len(levels)):
+    count_side(memory, book_memory, sizes, far, levels, BID, NOTHING, bids)
+    count_side(memory, book_memory, sizes, far, levels, ASK, bids, len(levels))
+
+
+@kernel
+def count_side(
+    memory: Rows, book_memory: Rows, sizes: Ints, far: Ints, levels: Rows, side: int, first: int, end: int
+) -> None:
+    """Count one side's; without branches, for what changes next cannot be foretold. Asks are taken as negative."""
+    own, inward = memory[0], 1 - 2 * side
+    edges, added, removed = own["edges"], own["added"], own["removed"]
+    farthest = min(edges[side, 0] * inward, min(edges[side, 1] * inward, edges[side, 2] * inward))
+    for i in range(first, end):
         price = levels[i]["price"]
-        side = BID if i < bids else ASK
+        value = price * inward
+        if value < farthest:
+            continue
         change = levels[i]["size"] - size_at(book_memory, sizes, far, side, price)
         for zone in range(ZONES):
-            if change > 0 and inside(memory, side, zone, price):
-                own["added"][side, zone] += change
-            elif change < 0 and inside(memory, side, zone, price):
-                own["removed"][side, zone] -= change
+            counted = change if value >= edges[side, zone] * inward else NOTHING
+            added[side, zone] += max(counted, NOTHING)
+            removed[side, zone] -= min(counted, NOTHING)
 
 
 @kernel
@@ -180,7 +193,7 @@ def withdrawal_of(memory: Rows, side: int, zone: int, at: int) -> tuple[float, i
         return 0.0, TOO_EARLY
     if before < 0:
         return 0.0, ONE_SIDED
-    added, cancelled, _ = moved(memory, side, zone, at, 1)
+    added, cancelled, _ = moved(memory, side, zone, at, LAST)
     there = float(before) + added
     # More may go than was there and came: the zone moves with the mid onto levels that were outside it.
     return (min(cancelled / there, 1.0), 0) if there > 0.0 else (0.0, NO_DEPTH)

@@ -20,7 +20,7 @@ from engine.books import FALL, SQUEEZE, Ladder, Mid, edges
 from engine.cascade import Floats, curve, seen_by_mark, slice_off
 from engine.config import MOST_DROPS, CascadeConfig, EngineConfig
 from engine.fields import Why
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.schema import Rows
 from engine.tail import FIT, RING, exceedance, fit_tail
 from engine.triggers import Maps, gather, room_of
@@ -70,7 +70,7 @@ def assume(rules: Rows, start: float, marks: Floats, amounts: Floats, out_marks:
     slice_off(amounts, rule["slice"], rule["cooldown"], rule["duration"], out_amounts)
 
 
-@kernel
+@allocating
 def integrate(
     maps: Rows,
     settings: Rows,

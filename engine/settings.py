@@ -13,6 +13,7 @@ from engine.inputs import INPUTS, NAMES
 from engine.probability import model_of
 from engine.reference import references_of
 from engine.resilience import ZONE_BPS
+from engine.schema import view_dtype
 from engine.signals import cascade, cascade_asset, depth, depth_asset, flow, health, vacuum_asset
 from engine.signals import vacuum as vacuum_row
 from engine.tail import settings_of
@@ -93,6 +94,8 @@ class Settings:
         }
         #: One row of each, filled anew for every record.
         self.rows = {name: np.zeros(1, layout.dtype) for name, layout in self.layouts.items()}
+        #: One book as it is now, and two numbers; filled anew for every record.
+        self.view, self.scratch = np.zeros(1, view_dtype(len(config.bands))), np.zeros(2)
         self.asset_rows = {name: np.zeros(1, layout.dtype) for name, layout in self.asset_layouts.items()}
         axes = {
             "bands": list(config.bands),
@@ -107,10 +110,13 @@ class Settings:
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }
-        #: Whose book, after how many messages, which version of its map and which cell of its flow the cascade's row
-        #: shows, and what of the book it looked at.
+        #: Whose book, after how many messages, which version of its map and which cell of its flow the cascade looked
+        #: at last, what it saw, and whether its row was filled with that.
         self.cascade_of: tuple[str, int, int, int] = ("", 0, 0, 0)
-        self.cascade_seen: cascade.Seen | None = None
+        self.cascade_sight: cascade.Sight | None = None
+        self.cascade_told = False
+        #: Open interest then.
+        self.cascade_interest = 0.0
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown = {signal.name: emptied(signal, axes) for signal, _ in SIGNALS if signal.needs_book}
         self.asset_unknown = {signal.name: emptied(signal, axes) for signal, _ in ASSET_SIGNALS if signal.needs_book}

@@ -16,7 +16,7 @@ import numpy as np
 
 from engine import liquidations, tail
 from engine.kernel import kernel
-from engine.ladder import ASK, BID, OFF_CENTRE, OUT_OF_RANGE, Ints, apply, share, size_at
+from engine.ladder import ASK, BID, NOTHING, OFF_CENTRE, OUT_OF_RANGE, Ints, apply, share, size_at
 from engine.money import QUANTO
 from engine.schema import Flag, Kind, Rows
 from engine.settings import CASCADE, FLOW
@@ -189,7 +189,9 @@ def take_book(
     rows: Rows,
 ) -> int:
     """Take a book message, but for one that replaces the book; say what was, or is to be, done with it."""
-    action, bids, partial = admit(memory, messages, i), int(messages[i]["bids"]), messages[i]["flags"] & PARTIAL
+    action, partial = admit(memory, messages, i), messages[i]["flags"] & PARTIAL
+    # A sum of 64 bits: kernels are compiled anew for the field's own 32.
+    bids = NOTHING + int(messages[i]["bids"])
     if action != UPDATE:
         return action
     if messages[i]["kind"] == DELTA:

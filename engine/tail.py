@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BadConfig
 from engine.fields import Why
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.money import QUANTO, amount_of, base_of
 from engine.schema import Rows
 
@@ -186,7 +186,7 @@ def roll(memory: Rows, settings: Rows, now: int) -> None:
     empty_horizon(memory)
 
 
-@kernel
+@allocating
 def fit_tail(memory: Rows, settings: Rows, side: int, sample: Floats, fit: Rows) -> None:
     """Fit the tail of net sales (side 0) or purchases (1) in the open horizon; `sample` needs room for RING.
 

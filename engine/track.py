@@ -1,5 +1,6 @@
 """A track: everything that is remembered of one instrument; rows in, the values of its records out."""
 
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any, Final
 
@@ -7,56 +8,26 @@ import numpy as np
 import orjson
 
 from engine import baseline, liquidations, risk, tail, vacuum
-from engine.book import Arrays, Book
+from engine.book import Book
 from engine.books import Refill, answers, mid_of
-from engine.comparison import PRESENT, compare_depth, measure_present, relate
-from engine.config import MOST_DROPS
-from engine.errors import BadConfig, BadFrame, BadRecord
-from engine.fields import RECORD_VERSION, Why
+from engine.comparison import PRESENT
+from engine.errors import BadFrame, BadRecord
 from engine.inputs import INPUTS
-from engine.instrument import Instrument, from_row
-from engine.ladder import MEMORY
+from engine.instant import compare, tell_depth
+from engine.instrument import Instrument
 from engine.money import UNIT, unit_of
-from engine.pockets import measure_pockets
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
-from engine.settings import CASCADE, CHANGED, FLOW, MOVED, SIGNALS, VACUUM, Settings
+from engine.settings import CASCADE, CHANGED, FLOW, MOVED, VACUUM, Settings
+from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
-from engine.triggers import known, maps_of
+from engine.track_memory import NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, head_of, parse_instrument
+from engine.triggers import Maps, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
-
-#: What a track remembers beside the memories of its signals.
-OWN: Final = np.dtype(
-    [
-        #: Cell of the grid in which the cascade was last asked, and row time of its last record.
-        ("cell", "<i8"),
-        ("cascade", "<i8"),
-        #: Critical shocks of falls and squeezes in that record.
-        ("told", "<f8", (2, MOST_DROPS)),
-        #: Row time of the last vacuum record.
-        ("vacuum", "<i8"),
-        #: Largest gap of each side in the last depth record, bps, and why not, a Why.
-        ("pocket", "<f8", (2,)),
-        ("pocket_why", "<i8", (2,)),
-        #: Row time of each signal's last twin for late joiners.
-        ("latest", "<i8", (len(SIGNALS),)),
-    ],
-    align=True,
-)
-#: Memories that a state holds, in this order, behind the key; after them the instrument and the book.
-PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vacuum", "inputs")
-#: The ladder of an instrument that is not known yet; never written.
-NOWHERE: Final[Arrays] = (
-    np.zeros(1, MEMORY),
-    np.zeros((5, 0), np.int64),
-    np.zeros((2, 0), np.int64),
-    np.zeros((2, 0), np.int64),
-    np.zeros((2, 2, 0), np.int64),
-)
 
 
 class Track:
@@ -77,19 +48,21 @@ class Track:
         "instrument",
         "key",
         "map",
+        "maps",
         "memory",
         "own",
         "present",
         "references",
         "risk",
         "settings",
+        "sides",
         "tail",
         "unit",
         "vacuum",
     )
 
     def __init__(self, key: str, asset: str, settings: Settings) -> None:
-        venue, _, symbol = key.partition(":")
+        venue = key.partition(":")[0]
         self.key = key
         self.asset = asset
         self.settings = settings
@@ -106,6 +79,8 @@ class Track:
         #: What is assumed of leverage and margin at this venue.
         self.assumed = liquidations.settings_of(settings.config, venue, asset)
         self.exposures, self.holders = known(settings.config, asset)
+        #: What the cascade reads of the map, as long as it is the same array.
+        self.maps: Maps | None = None
         #: Past net selling, and the cascade risk that was computed of it last.
         self.tail = tail.memory_of()
         self.risk = np.zeros(1, risk.MEMORY)
@@ -114,16 +89,10 @@ class Track:
         self.alarm = int(self.memory["alarm"][0])
         self.instrument: Instrument | None = None
         self.book: Book | None = None
+        #: Levels that records of one instant share.
+        self.sides = Sides()
         self.unit = empty(UNIT)
-        self.head: dict[str, Any] = {
-            "schema": RECORD_VERSION,
-            "signal": "",
-            "instrument": key,
-            "venue": venue,
-            "symbol": symbol,
-            "asset": asset,
-            "quote": None,
-        }
+        self.head = head_of(key, asset)
 
     def name(self, instrument: Instrument) -> int:
         """Take an INSTRUMENT row; one with other units makes every integer known so far meaningless."""
@@ -131,6 +100,7 @@ class Track:
             return IGNORE
         self.instrument = instrument
         self.book = Book(instrument, self.settings.config.bands)
+        self.sides.forget()
         self.unit = unit_of(instrument)
         self.head["quote"] = instrument.quote
         self.flow = flow.memory_of(self.settings.config)
@@ -157,15 +127,14 @@ class Track:
     @property
     def reason(self) -> int:
         """Say why the book cannot be measured now, OK where it can."""
-        own = self.memory[0]
-        reason = int(own["reason"])
+        crossed_since, partial, reason = TRUST(self.memory)
         if reason != OK:
             # Of an instrument whose first row is only being taken nothing was told yet.
             return reason if reason > OK else int(Reason.UNSYNCED)
-        if own["partial"]:
+        if partial:
             return int(Reason.PARTIAL)
         # Not for long enough to be a change of state, but nothing can be measured against such a mid.
-        return int(Reason.CROSSED) if own["crossed_since"] else OK
+        return int(Reason.CROSSED) if crossed_since else OK
 
     def step(self, cursor: Rows, whole_tail: Rows, messages: Rows, levels: Rows, trades: Rows) -> int:
         """Take messages from the cursor's on, as `engine.step` does; return why it stopped."""
@@ -210,8 +179,11 @@ class Track:
     def pass_time(self, now: int, own_row: bool) -> int:
         """Let row time pass; return the records that are due."""
         if own_row and self.book is not None:
-            flow.close(self.flow, self.settings.flow, *self.book.ladder(), self.unit, max(self.clock, now))
-            self._close_tail(max(self.clock, now))
+            moment = max(self.clock, now)
+            # Most calls are for the depth's cadence, and close no cell of the flow.
+            if not 0 < moment < int(self.flow["cell_ends"][0]):
+                flow.close(self.flow, self.settings.flow, *self.book.ladder(), self.unit, moment)
+            self._close_tail(moment)
         due, self.due, self.alarm = health.pass_time(self.memory, self.settings.limits, now, own_row)
         return self._also(due, own_row)
 
@@ -243,19 +215,31 @@ class Track:
         self.due = min(self.due, (int(own["cell"]) + 1) * cell)
         return due
 
+    def within(self, bps: int) -> tuple[Rows, Rows]:
+        """Give the levels within so many basis points of the mid, best first; never to be written, soon outdated."""
+        assert self.book is not None
+        return self.sides.within(self.book, int(self.memory["book_messages"][0]), bps)
+
+    def reaching(self, bps: int) -> tuple[Rows, Rows]:
+        """Give the levels within at least so many basis points, as `within` does."""
+        assert self.book is not None
+        return self.sides.reaching(self.book, int(self.memory["book_messages"][0]), bps)
+
     def compare(self) -> None:
         """Measure a known book and its flow, and set them against their past."""
+        compare(*self._compared())
+
+    def _compared(self) -> tuple[Any, ...]:
+        """Give what `engine.instant.compare` takes."""
         assert self.book is not None
-        known, own = self.settings, self.own[0]
-        pockets = own["pocket"], own["pocket_why"]
-        seen = self.flow, known.flow, self.unit
-        measure_present(*self.book.arrays, known.places, *seen, *pockets, self.present)
-        mid = float(self.mid) if self.usable else 0.0
-        at, asked = known.shock_at, own["cascade"] > 0 and mid > 0.0
-        shock = own["told"][:, at] * mid
-        why = 0 if asked and at >= 0 else int(Why.TOO_EARLY)
-        bands = known.narrow, known.wide
-        relate(self.baseline, self.present, *bands, *seen, shock, why, self.inputs)
+        known, own, mid = self.settings, self.own, 0.0
+        if answers(self.book, self.unit):
+            over, under = mid_of(self.book, self.unit)
+            mid = over / under
+        asked = known.shock_at >= 0 and own["cascade"][0] > 0 and mid > 0.0
+        seen = known.places, self.flow, known.flow, self.unit, self.baseline, known.narrow, known.wide
+        shock = own, known.shock_at, mid, 0 if asked else TOO_EARLY
+        return *self.book.arrays, *seen, *shock, self.present, self.inputs, known.scratch
 
     def _move_vacuum(self, now: int) -> int:
         """Let the state machine see the book, and the past grow; return the record that is due."""
@@ -273,31 +257,72 @@ class Track:
         cadence, told = self.settings.cascade_cadence, self.own["told"][0]
         if now - self.own["cascade"][0] >= cadence > 0:
             return True
-        if not self._cascade():
+        sight = self._see_cascade()
+        if sight is None:
             return False
-        row, step = self.settings.rows["cascade"], self.settings.config.cascade.step
-        for side, name in enumerate(("fall_critical", "squeeze_critical")):
-            before, after = told[side, : row[name].shape[1]], row[name][0]
+        step = self.settings.config.cascade.step
+        for before, after in zip(told[:, : sight.critical.shape[1]], sight.critical, strict=True):
             if (abs(after - before) > step * before).any():
                 return True
         return False
 
-    def _cascade(self) -> bool:
-        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
+    def _see_cascade(self) -> cascade.Sight | None:
+        """Look at this book as the cascade does, and keep its risk; None where the model cannot be asked."""
         if self.reason != OK or not answers(self.book, self.unit):
-            return False
+            return None
+        sight = self._look_cascade()
+        # Not by whether it was looked at: what one track remembers may not depend on what others did in between.
+        cascade.renew_risk(self.settings.config, sight.seen, (self.tail, self.settings.tail), self.risk, self.clock)
+        return sight
+
+    def _look_cascade(self) -> cascade.Sight:
+        """Look at a book that answers, unless that was done."""
         assert self.book is not None
-        known, row, lasts = self.settings, self.settings.rows["cascade"], self.settings.config.cascade.duration
+        known, lasts = self.settings, self.settings.config.cascade.duration
         cells = int(self.flow["ring_count"][0]) if lasts else 0
-        seen = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
-        if known.cascade_of != seen or known.cascade_seen is None:
-            maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
+        of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
+        sight = known.cascade_sight
+        if known.cascade_of != of or sight is None:
             refill = Refill(flow=self.flow, settings=known.flow, duration=lasts)
-            known.cascade_seen = cascade.measure_book(known.config, self.book, self.unit, maps, refill, row)
+            levels, mid = self.within(cascade.reach_of(known.config)), mid_of(self.book, self.unit)
+            sight = cascade.see(known.config, levels, mid, self.unit, self._maps(), refill)
+            known.cascade_sight, known.cascade_of, known.cascade_told = sight, of, False
+            known.cascade_interest = float(self.map["open_interest"][0])
+        return sight
+
+    def _maps(self) -> Maps:
+        """Give the map with the exposures; which of those are gone is noted as it is now."""
+        if self.maps is None or self.maps.memories is not self.map or len(self.exposures):
+            self.maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
+        return self.maps
+
+    def own_cascade(self) -> tuple[cascade.Sight, Rows] | None:
+        """Give what the cascade of this book alone is, its risk apart: the asset's own, if there is no other book.
+
+        None where open interest has come since it was looked at.
+        """
+        sight, known = self._look_cascade(), self.settings
+        if known.cascade_interest != float(self.map["open_interest"][0]):
+            return None
+        self._fill_cascade(sight)
+        return sight, known.rows["cascade"]
+
+    def _fill_cascade(self, sight: cascade.Sight) -> None:
+        known, row = self.settings, self.settings.rows["cascade"]
+        if not known.cascade_told:
+            cascade.fill(known.config, sight, row)
             row["holders"] = self.holders
-            known.cascade_of = seen
-        # Not by whether the row was there: what one track remembers may not depend on what others did in between.
-        cascade.tell_risk(known.config, known.cascade_seen, (self.tail, known.tail), self.risk, self.clock, row)
+            known.cascade_told = True
+
+    def _cascade(self, row: Rows) -> bool:
+        """Fill the cascade row of this book, unless it is there; False where the model cannot be asked."""
+        sight, own = self._see_cascade(), self.own[0]
+        if sight is None:
+            return False
+        self._fill_cascade(sight)
+        risk.tell(self.risk, row)
+        own["cascade"] = self.clock
+        own["told"][:, : sight.critical.shape[1]] = sight.critical
         return True
 
     def late(self, index: int, time: int, change: bool) -> bool:
@@ -310,61 +335,45 @@ class Track:
 
     def value(self, signal: str, due: int) -> bytes | None:
         """Write the value of one record; None where a known book leaves nothing to say."""
+        row, reason = self.settings.rows[signal], self.reason
         if signal == health.SIGNAL.name:
-            row = self.settings.rows[signal]
             health.report(self.memory, row, due & health.INTERVAL > 0)
-            return self._encode(signal, int(self.memory["reason"][0]), *self.settings.layouts[signal].values(row))
-        reason = self.reason
+            return self._write(signal, int(self.memory["reason"][0]), row)
         if signal == vacuum_row.SIGNAL.name:
             self.own["vacuum"] = self.clock
-            row = self.settings.rows[signal]
             # A book crossed for a moment leaves the machine where it is, but nothing is measured against it.
             seen = self.inputs if reason == OK else self.settings.blind
             vacuum_row.report(self.vacuum, self.settings.model, seen, row)
-            return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
+            return self._write(signal, reason, row)
         if reason != OK or self.book is None:
-            return self._encode(signal, reason, self.settings.unknown[signal], {})
+            return self._encode(signal, reason, self.settings.unknown[signal].items(), {})
         if signal == depth.SIGNAL.name:
-            return self._encode(signal, reason, *self._depth())
-        if signal == flow.SIGNAL.name:
-            row = self.settings.rows[signal]
+            self._depth(row)
+        elif signal == flow.SIGNAL.name:
             flow.report(self.flow, self.settings.flow, self.unit, row)
-            return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
-        if not self._cascade():
+        elif not self._cascade(row):
             return None
-        row, own = self.settings.rows["cascade"], self.own[0]
-        own["cascade"] = self.clock
-        for side, name in enumerate(("fall_critical", "squeeze_critical")):
-            own["told"][side, : row[name].shape[1]] = row[name][0]
-        return self._encode(signal, reason, *self.settings.layouts[signal].values(row))
+        return self._write(signal, reason, row)
 
-    def _depth(self) -> tuple[dict[str, Any], dict[str, str]]:
-        assert self.book is not None
-        known, row, view = self.settings, self.settings.rows["depth"], self.book.view()
-        depth.measure(view.row, view.bids, view.asks, self.unit, known.bands, known.notionals, row)
-        config = known.config
-        measure_pockets(view.row, view.bids, view.asks, self.unit, config.pocket_band, config.pocket_share, row)
-        for side, name in enumerate(("bid_gap", "ask_gap")):
-            self.own["pocket"][0, side], self.own["pocket_why"][0, side] = row[name][0], row[f"{name}_why"][0]
-        self.compare()
-        mid = float(row["mid"][0])
-        compare_depth(self.baseline, self.present, known.baseline_bands, self.references, mid, row)
-        return known.layouts["depth"].values(row)
+    def _depth(self, row: Rows) -> None:
+        """Fill the DEPTH row of a known book."""
+        known, config = self.settings, self.settings.config
+        bids, asks = self.reaching(config.bands[-1])
+        pockets = config.pocket_band, config.pocket_share
+        past = known.baseline_bands, self.references
+        given: list[Any] = [*self._compared(), bids, asks, known.notionals, *pockets, *past, known.view, row]
+        tell_depth(*given)
 
-    def _encode(self, signal: str, reason: int, fields: dict[str, Any], why: dict[str, str]) -> bytes:
-        own = self.memory[0]
-        head = self.head
-        head["signal"] = signal
-        envelope = {
-            "time": int(own["clock"]),
-            "received": int(own["received"]) or None,
-            "exchanged": int(own["exchanged"]) or None,
-            "last": int(own["last"]) or None,
-            "epoch": int(own["epoch"]) or None,
-            "state": "ok" if reason == OK else "unknown",
-            "reason": REASONS[reason],
-        }
-        return orjson.dumps({**head, **envelope, **fields, "why": why})
+    def _write(self, signal: str, reason: int, row: Rows) -> bytes:
+        layout = self.settings.layouts[signal]
+        cells, why = layout.cells(row)
+        return self._encode(signal, reason, zip(layout.names, cells, strict=True), why)
+
+    def _encode(self, signal: str, reason: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
+        record = envelope_of(self.head, signal, self.memory, REASONS[reason])
+        record.update(fields)
+        record["why"] = why
+        return orjson.dumps(record)
 
     def dump(self) -> list[bytes]:
         """Write everything that is remembered, as parts of a state."""
@@ -389,11 +398,3 @@ class Track:
         if track.book is not None:
             track.book.load(book)
         return track
-
-
-def parse_instrument(key: str, row: np.void) -> Instrument:
-    """Read an INSTRUMENT row. Raises BadRecord on one that no version of ours has written."""
-    try:
-        return from_row(key, row)
-    except (BadConfig, ValueError) as error:
-        raise BadRecord(f"instrument row of {key} is malformed: {error}") from error

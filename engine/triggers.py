@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from engine.cascade import NONE, Floats
 from engine.config import EngineConfig
-from engine.kernel import kernel
+from engine.kernel import allocating
 from engine.liquidation_exposures import exposures_of, join, listed
 from engine.liquidation_grid import CLASSES
 from engine.liquidation_weights import draw, weights
@@ -98,7 +98,7 @@ def known(config: EngineConfig, asset: str) -> tuple[Rows, int]:
     return exposures_of(config, asset), len(listed(config, asset))
 
 
-@kernel
+@allocating
 def gather(
     maps: Rows,
     settings: Rows,

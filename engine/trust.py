@@ -13,7 +13,9 @@ A book is known from a whole SNAPSHOT on, until something says otherwise:
 """
 
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, cast
+
+import numpy as np
 
 from engine.agreement import answer_touch, forget_touches, forget_waiting
 from engine.kernel import kernel
@@ -52,11 +54,12 @@ RENAMED: Final = 4
 NO_BOOK: Final = 5
 
 OK: Final = int(Reason.OK)
-UNSYNCED: Final = int(Reason.UNSYNCED)
-NO_INSTRUMENT: Final = int(Reason.NO_INSTRUMENT)
-GAP: Final = int(Reason.GAP)
-RESYNC: Final = int(Reason.RESYNC)
-DISCONNECTED: Final = int(Reason.DISCONNECTED)
+#: Typed, not literal: a kernel is compiled anew for every literal that it is called with.
+UNSYNCED: Final = cast(int, np.int64(Reason.UNSYNCED))
+NO_INSTRUMENT: Final = cast(int, np.int64(Reason.NO_INSTRUMENT))
+GAP: Final = cast(int, np.int64(Reason.GAP))
+RESYNC: Final = cast(int, np.int64(Reason.RESYNC))
+DISCONNECTED: Final = cast(int, np.int64(Reason.DISCONNECTED))
 HALTED: Final = int(Reason.HALTED)
 STALE: Final = int(Reason.STALE)
 CROSSED: Final = int(Reason.CROSSED)

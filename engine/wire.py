@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadRecord
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.schema import (
     FAMILY,
     INSTRUMENT,
@@ -162,7 +162,7 @@ def _pack(source: Words, counts: tuple[int, ...], out: Words) -> int:
     return written
 
 
-@kernel
+@allocating
 def _pack_parts(
     message: Words, template: int, count: np.int64, bids: np.int64, rows: Words, out: Words, written: int
 ) -> int:
@@ -191,7 +191,7 @@ def _pack_parts(
             return written
 
 
-@kernel
+@allocating
 def _unpack(words: Words, out: Words) -> tuple[int, int, int, int, int, int, int]:
     """Sort a record into MESSAGE words and each family's words; return words understood and how many rows of each.
 

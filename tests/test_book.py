@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import ladder
+from engine import ladder, views
 from engine.book import Book
 from engine.errors import BadFrame, BadRecord
 from engine.instrument import Instrument
@@ -103,6 +103,17 @@ def test_agrees_with_dictionaries_as_the_market_walks(tick: int) -> None:
     assert len(naive.bids) > 20
 
 
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.integers(1, 10**9), st.integers(-5_000, 2 * 10**6), st.integers(-5, (1 << 20) + 5), st.integers(-2, 2))
+def test_a_cell_is_what_integer_division_finds(tick: int, origin: int, cell: int, beside: int) -> None:
+    memory, window = np.zeros(1, ladder.MEMORY), 1 << 20
+    memory["tick"], memory["origin"], memory["inverse"] = tick, origin, 1.0 / tick
+    price = (origin + cell) * tick + beside
+    ticks, rest = divmod(price, tick)
+    expected = ticks - origin if rest == 0 and 0 <= ticks - origin < window else -1
+    assert ladder.cell_of(memory, window, price) == expected
+
+
 def test_bounds_count() -> None:
     book = make()
     book.update(rows([(9990, 2), (9980, 3), (9950, 5), (10010, 1), (10020, 4), (10050, 5)]), 3, replace=True)
@@ -162,7 +173,7 @@ def test_read_only_rows_are_accepted_and_kept_as_they_were() -> None:
 
 @pytest.mark.skipif(not COMPILED, reason="nothing is compiled with the JIT off")
 def test_every_entry_from_python_has_one_signature() -> None:
-    entries: list[Any] = [ladder.apply, ladder.look, ladder.forget, ladder.holds]
+    entries: list[Any] = [ladder.apply, views.look, ladder.forget, ladder.holds]
     test_agrees_with_dictionaries_as_the_market_walks(5)
     # Whatever else this process did may have compiled them for other arrays: what counts is that none is added.
     before = [len(entry.signatures) for entry in entries]

@@ -13,7 +13,8 @@ from engine.imbalance import gain
 from engine.impact import amihud_illiquidity, kyle_lambda, roll_spread, root_impact
 from engine.instrument import Instrument
 from engine.money import unit_of
-from engine.pockets import measure_pockets, widest
+from engine.pockets import gaps as gaps_of
+from engine.pockets import measure_pockets
 from engine.schema import LEVEL, Contract, Rows
 from engine.signals.depth import layout, measure
 from engine.statistics.bulk import bulk_bought
@@ -125,7 +126,7 @@ def gaps(_: Block) -> Block:
     found, levels = depth(), book_a().bids
     inner = [2 * 1_000, *(2 * price for price, _ in BIDS)]
     # One gap at a time, in half ticks of a tenth.
-    half = [widest(levels[i : i + 1], 1, inner[i])[0] for i in range(len(levels))]
+    half = [gaps_of(levels[i : i + 1], 1, inner[i], unit_of(instrument()), 0.0)[0] for i in range(len(levels))]
     return {
         "gaps_quote": [gap / 20.0 for gap in half],
         "gaps_bps": [10_000.0 * gap / 20.0 / found["mid"] for gap in half],

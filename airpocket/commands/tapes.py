@@ -66,9 +66,13 @@ def convert(
 def verify(tapes: Tapes, venue: Venue = None, json: Json = False) -> None:
     """Check tapes whole: stamps, sequences, books against the venue's own best prices. Status 0 where all is right.
 
+    A flat file (CSV of depth or trades, known by its header) is checked cell by cell: each finding names row, columns,
+    what was met and what is allowed.
+
     \b
     Example:
       airpocket verify tapes/ --json
+      airpocket verify trxusdt_depth.csv.gz
     """
     from airpocket.report import lines
     from airpocket.verify import verify as audit

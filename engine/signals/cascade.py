@@ -15,18 +15,20 @@ import numpy as np
 
 from engine.book import Book
 from engine.books import BPS, FALL, SQUEEZE, Ladder, Mid, Refill, edges, ladder, mid_of, refilled
-from engine.cascade import END, Floats, branchings, curve, falls, free_fall, sweep, sweep_floored
+from engine.cascade import END, Floats, branchings, critical, curve, falls, free_fall, sweep, sweep_floored
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import kernel
+from engine.kernel import allocating, kernel
 from engine.risk import assume, compute, due, rules_of, tell
 from engine.schema import Rows
 from engine.tail import POOLS
 from engine.topics import SIGNAL_CASCADE
-from engine.triggers import SOURCES, Maps, Triggers, coverage_of, forced, source_of
+from engine.triggers import NOTHING, SOURCES, Maps, Triggers, coverage_of, forced, source_of
 
 #: Levels so far beyond the widest move are looked at too, bps: they tell a book that ends from one that goes on.
 BEYOND: Final = 100
+#: Bids are walked by falls, asks by squeezes.
+SIGNS: Final = (FALL, SQUEEZE)
 EXHAUSTED: Final = int(Why.EXHAUSTED)
 NO_LEVELS: Final = int(Why.NO_LEVELS)
 NO_FREE_FALL: Final = int(Why.NO_FREE_FALL)
@@ -94,7 +96,7 @@ def part(row: Rows, dtype: np.dtype[Any], first: str) -> Rows:
     return np.ndarray((1,), dtype, row, row.dtype.fields[first][1])
 
 
-@kernel
+@allocating
 def walk(
     prices: Floats,
     sizes: Floats,
@@ -172,37 +174,112 @@ class Seen:
     maps: Maps
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forced:
+    """What maps force: triggers of falls and of squeezes, and what a CASCADE row says of the maps themselves."""
+
+    triggers: tuple[Triggers, Triggers]
+    exposures: int
+    #: Place in SOURCES; share of longs' open interest, 0 to 1.
+    source: int
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """Everything that a CASCADE row of one book says, not yet written but for the critical shocks."""
+
+    seen: Seen
+    forced: Forced
+    #: Rates at which bids and asks refill, base units per second.
+    rates: tuple[float, float]
+    #: Critical shocks of falls and of squeezes, per move, base units.
+    critical: Floats
+
+
+def see(config: EngineConfig, levels: tuple[Rows, Rows], mid: Mid, unit: Rows, maps: Maps, refill: Refill) -> Sight:
+    """Look at one instrument's own book, of which `levels` are bids and asks as far as `reach_of` says."""
+    sides, rates = zip(
+        *(refilled(ladder(levels[at], unit, sign), mid, sign, 1.0, unit, refill) for at, sign in enumerate(SIGNS)),
+        strict=True,
+    )
+    found = read_maps(maps, [mid[0] / mid[1]])
+    critical, rules, drops = np.zeros((2, len(config.cascade.drops))), rules_of(config.cascade), config.cascade.drops
+    for at, sign in enumerate(SIGNS):
+        side, triggers = sides[at], found.triggers[at]
+        held = np.zeros((2, len(triggers.marks)))
+        start, bounds = sign * (mid[0] / mid[1]), edges(drops, mid, sign)
+        forces = triggers.marks, triggers.amounts, held[0], held[1]
+        withstand(rules, start, *forces, side.prices, side.sizes, bounds, critical[at])
+    return Sight(seen=Seen(mid=mid, sides=sides, maps=maps), forced=found, rates=rates, critical=critical)
+
+
+@kernel
+def withstand(
+    rules: Rows,
+    start: float,
+    marks: Floats,
+    amounts: Floats,
+    held_marks: Floats,
+    held_amounts: Floats,
+    prices: Floats,
+    sizes: Floats,
+    bounds: Floats,
+    out: Floats,
+) -> None:
+    """Write one direction's critical shocks under the rules; what is held of the triggers is scratch."""
+    assume(rules, start, marks, amounts, held_marks, held_amounts)
+    critical(prices, sizes, held_marks, held_amounts, bounds, out)
+
+
+def fill(config: EngineConfig, sight: Sight, row: Rows) -> None:
+    """Fill one CASCADE row, but for its risk and holders."""
+    row["fall_refill"], row["squeeze_refill"] = sight.rates
+    fill_maps(sight.forced, row)
+    measure(config, sight.seen.mid, sight.seen.sides, sight.forced.triggers, row)
+
+
 def measure_book(config: EngineConfig, book: Book, unit: Rows, maps: Maps, refill: Refill, row: Rows) -> Seen:
     """Fill one CASCADE row from one instrument's own book, but for its risk and holders."""
-    mid, found = mid_of(book, unit), []
-    for name, sign, levels in zip(("fall", "squeeze"), (FALL, SQUEEZE), within(config, book), strict=True):
-        side, rate = refilled(ladder(levels, unit, sign), mid, sign, 1.0, unit, refill)
-        row[f"{name}_refill"] = rate
-        found.append(side)
-    sides = found[0], found[1]
-    measure(config, mid, sides, tell_maps(maps, [mid[0] / mid[1]], row), row)
-    return Seen(mid=mid, sides=sides, maps=maps)
+    sight = see(config, within(config, book), mid_of(book, unit), unit, maps, refill)
+    fill(config, sight, row)
+    return sight.seen
 
 
 def tell_risk(config: EngineConfig, seen: Seen, tail: tuple[Rows, Rows], memory: Rows, now: int, row: Rows) -> None:
     """Fill the risk of a CASCADE row: the one in memory, or computed anew where that is old. `tail` as in `compute`."""
+    renew_risk(config, seen, tail, memory, now)
+    tell(memory, row)
+
+
+def renew_risk(config: EngineConfig, seen: Seen, tail: tuple[Rows, Rows], memory: Rows, now: int) -> None:
+    """Compute the risk in memory anew where it is old."""
     if due(memory, config.cascade, now):
         memory[:] = compute(config, seen.mid, seen.sides, seen.maps, tail, now)
-    tell(memory, row)
 
 
 def within(config: EngineConfig, book: Book) -> tuple[Rows, Rows]:
     """Give the levels that a CASCADE row looks at: bids, asks."""
-    return book.within(config.cascade.drops[-1] + BEYOND)
+    return book.within(reach_of(config))
 
 
-def tell_maps(maps: Maps, mids: Sequence[float], row: Rows) -> tuple[Triggers, Triggers]:
-    """Fill what a CASCADE row says of the map, and give the triggers of falls and of squeezes."""
+def reach_of(config: EngineConfig) -> int:
+    """Return how far from the mid a CASCADE row looks, bps."""
+    return config.cascade.drops[-1] + BEYOND
+
+
+def read_maps(maps: Maps, mids: Sequence[float]) -> Forced:
+    """Give what maps force, `mids` being those of their venues."""
+    if len(maps.exposures) == 0 and max(maps.memories["open_interest"].tolist()) <= 0.0:
+        return Forced(triggers=(NOTHING, NOTHING), exposures=0, source=0, coverage=0.0)
     triggers = forced(maps, FALL), forced(maps, SQUEEZE)
-    row["exposures"] = maps.standing
-    row["map_source"] = source_of(maps, triggers)
-    row["map_coverage"] = coverage_of(maps, mids)
-    return triggers
+    standing, source = maps.standing, source_of(maps, triggers)
+    return Forced(triggers=triggers, exposures=standing, source=source, coverage=coverage_of(maps, mids))
+
+
+def fill_maps(found: Forced, row: Rows) -> None:
+    """Fill what a CASCADE row says of the maps."""
+    row["exposures"], row["map_source"], row["map_coverage"] = found.exposures, found.source, found.coverage
 
 
 @kernel
@@ -218,7 +295,7 @@ def depends(levels: Rows, bids: int, low: int, high: int) -> bool:
 def reach(config: EngineConfig, book: Book) -> tuple[int, int]:
     """Give the lowest bid and highest ask that a CASCADE row of this book looks at, in wire decimals."""
     bid, _, ask, _ = book.best
-    bps = config.cascade.drops[-1] + BEYOND
+    bps = reach_of(config)
     return -(-(bid + ask) * (10_000 - bps) // 20_000), (bid + ask) * (10_000 + bps) // 20_000
 
 

@@ -5,7 +5,7 @@ exposure counts once (`engine.triggers`). What is asked of that one book is what
 instrument's own; past net selling is that of all venues together. Venues' makers leave, and refill, alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -14,12 +14,12 @@ import numpy as np
 
 from engine import risk, tail
 from engine.book import Book
-from engine.books import FALL, SQUEEZE, Ladder, Mid, Refill, ladder, mid_of, reference_of, refilled, summed
+from engine.books import Ladder, Mid, Refill, ladder, mid_of, reference_of, refilled, summed
 from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.fields import Field, Layout, Signal
 from engine.schema import Rows
-from engine.signals.cascade import FIELDS, Seen, measure, tell_maps, tell_risk, within
+from engine.signals.cascade import FIELDS, SIGNS, Seen, Sight, fill_maps, measure, reach_of, read_maps, tell_risk
 from engine.topics import SIGNAL_CASCADE
 from engine.triggers import known, maps_of
 
@@ -40,6 +40,10 @@ class Part:
     #: Its flow, and the settings of that.
     flow: Rows
     flow_settings: Rows
+    #: What gives the levels within so many bps of the mid, if others share them; else the book is walked.
+    near: Callable[[int], tuple[Rows, Rows]] | None = None
+    #: What gives the cascade of this book alone and its row, if that is at hand.
+    own: Callable[[], tuple[Sight, Rows] | None] | None = None
 
     @property
     def mid(self) -> Fraction:
@@ -68,17 +72,18 @@ def lay_upon(config: EngineConfig, asset: str, parts: Sequence[Part], everything
     middle, keep = reference_of([part.mid for part in parts])
     kept = [part for part, stays in zip(parts, keep, strict=True) if stays]
     factors = [float(middle / part.mid) for part in kept]
-    sides: list[Ladder] = []
-    rates: list[float] = []
-    for at, sign in enumerate((FALL, SQUEEZE)):
-        laid = []
-        for part, factor in zip(kept, factors, strict=True):
-            levels = part.book.levels() if everything else within(config, part.book)
+    laid: tuple[list[Ladder], list[Ladder]] = [], []
+    rates = [0.0, 0.0]
+    for part, factor in zip(kept, factors, strict=True):
+        # What is shared stands until the next book is asked: both of its sides are laid before.
+        levels = part.book.levels() if everything else (part.near or part.book.within)(reach_of(config))
+        refill = Refill(flow=part.flow, settings=part.flow_settings, duration=config.cascade.duration)
+        for at, sign in enumerate(SIGNS):
             side = ladder(levels[at], part.unit, sign * factor)
-            refill = Refill(flow=part.flow, settings=part.flow_settings, duration=config.cascade.duration)
-            laid.append(refilled(side, mid_of(part.book, part.unit), sign, factor, part.unit, refill))
-        sides.append(summed([side for side, _ in laid]))
-        rates.append(sum(rate for _, rate in laid))
+            side, rate = refilled(side, mid_of(part.book, part.unit), sign, factor, part.unit, refill)
+            laid[at].append(side)
+            rates[at] += rate
+    sides = [joined(each) for each in laid]
     mid: Mid = mid_of(kept[0].book, kept[0].unit) if len(kept) == 1 else middle.as_integer_ratio()
     exposures, holders = known(config, asset)
     maps = maps_of([part.map for part in kept], [part.assumed for part in kept], factors, exposures)
@@ -92,14 +97,31 @@ def lay_upon(config: EngineConfig, asset: str, parts: Sequence[Part], everything
     )
 
 
+def joined(sides: Sequence[Ladder]) -> Ladder:
+    """Sum sides by price; a single one whose prices all differ is its own sum."""
+    alone = len(sides) == 1 and bool((sides[0].prices[1:] < sides[0].prices[:-1]).all())
+    return sides[0] if alone else summed(sides)
+
+
 def measure_asset(config: EngineConfig, asset: str, parts: Sequence[Part], row: Rows) -> Whole:
     """Fill an asset's CASCADE row, but for its risk, from at least one part; give what it was measured from."""
+    own = parts[0].own() if len(parts) == 1 and parts[0].own else None
+    if own is not None and own[1].dtype == row.dtype:
+        row[:] = own[1]
+        return alone(parts[0], own[0], known(config, asset)[1])
     whole = lay_upon(config, asset, parts)
-    triggers = tell_maps(whole.seen.maps, whole.mids, row)
+    found = read_maps(whole.seen.maps, whole.mids)
+    fill_maps(found, row)
     row["holders"] = whole.holders
     row["fall_refill"], row["squeeze_refill"] = whole.rates
-    measure(config, whole.seen.mid, whole.seen.sides, triggers, row)
+    measure(config, whole.seen.mid, whole.seen.sides, found.triggers, row)
     return whole
+
+
+def alone(part: Part, sight: Sight, holders: int) -> Whole:
+    """Give an asset of one book."""
+    mids, venues = (float(part.mid),), (part.key,)
+    return Whole(seen=sight.seen, mids=mids, venues=venues, left_out=(), rates=sight.rates, holders=holders)
 
 
 class AssetCascade:

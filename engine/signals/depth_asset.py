@@ -12,7 +12,7 @@ A depth ratio compares the sum of the venues' depths around their own mids with 
 venues that have one: a venue that is missing is missing from both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -50,6 +50,8 @@ class Part:
     unit: Rows
     baseline: Rows
     present: Rows
+    #: What gives the levels within at least so many bps of the mid, if others share them; else the book is walked.
+    near: Callable[[int], tuple[Rows, Rows]] | None = None
 
     @property
     def mid(self) -> Fraction:
@@ -65,8 +67,10 @@ def layout(config: EngineConfig) -> Layout:
 
 def edges_of(middle: Fraction, scale: int, bands: Sequence[int], side: int) -> Ints:
     """Give each band's outermost price on one side in wire decimals, rounded inward: the bound itself counts."""
-    exact = [middle * scale * (BPS - side * band) / BPS for band in bands]
-    return np.array([-(-each.numerator // each.denominator) if side > 0 else int(each) for each in exact], np.int64)
+    over, under = middle.numerator * scale, middle.denominator * BPS
+    if side > 0:
+        return np.array([-(-over * (BPS - band) // under) for band in bands], np.int64)
+    return np.array([over * (BPS + band) // under for band in bands], np.int64)
 
 
 @kernel
@@ -100,19 +104,22 @@ def measure_across(
     kept = [bands.index(band) for band in config.bands]
     at = bands.index(config.asset.concentration)
     shares: dict[str, float] = {}
-    for side, way in (("bid", 1), ("ask", -1)):
-        around, owned = np.zeros((2, len(bands))), np.zeros((2, len(bands)))
-        complete = np.ones(len(bands), bool)
-        for part in parts:
-            levels, limits = _near(part, middle, bands, way)
-            before = float(around[0, at])
-            sum_within(levels, limits, way, part.unit, around[0], around[1])
-            shares[part.key] = shares.get(part.key, 0.0) + float(around[0, at]) - before
-            own = edges_of(part.mid, _scale(part), bands, way)
-            sum_within(levels, own, way, part.unit, owned[0], owned[1])
-            complete &= _shown(part, limits, way)
-        row[f"{side}_base"], row[f"{side}_quote"], row[f"{side}_own"] = around[0, kept], around[1, kept], owned[0, kept]
-        row[f"{side}_complete"] = complete[kept]
+    around, owned = np.zeros((2, 2, len(bands))), np.zeros((2, 2, len(bands)))
+    complete = np.ones((2, len(bands)), bool)
+    for part in parts:
+        scale, mid = _scale(part), part.mid
+        levels = _near(part, mid, middle, bands)
+        for side, way in enumerate((1, -1)):
+            limits = edges_of(middle, scale, bands, way)
+            before = float(around[side, 0, at])
+            sum_within(levels[side], limits, way, part.unit, around[side, 0], around[side, 1])
+            shares[part.key] = shares.get(part.key, 0.0) + float(around[side, 0, at]) - before
+            own = limits if mid == middle else edges_of(mid, scale, bands, way)
+            sum_within(levels[side], own, way, part.unit, owned[side, 0], owned[side, 1])
+            complete[side] &= _shown(part, limits, way)
+    for side, name in enumerate(("bid", "ask")):
+        row[f"{name}_base"], row[f"{name}_quote"] = around[side, 0, kept], around[side, 1, kept]
+        row[f"{name}_own"], row[f"{name}_complete"] = owned[side, 0, kept], complete[side, kept]
     _concentrate(shares, row)
     _compare(config, parts, row)
     _gap(config, pasts, float(middle), references, row)
@@ -127,11 +134,12 @@ def _scale(part: Part) -> int:
     return round(float(part.unit["price"][0]))
 
 
-def _near(part: Part, middle: Fraction, bands: Sequence[int], way: int) -> tuple[Rows, Ints]:
-    """Give one side's levels as far as the widest band around either price, and that band's edges."""
-    off = abs(part.mid - middle) / part.mid
-    bids, asks = part.book.within(min(bands[-1] + int(off * 2 * BPS) + 2, BPS - 1))
-    return (bids if way > 0 else asks), edges_of(middle, _scale(part), bands, way)
+def _near(part: Part, mid: Fraction, middle: Fraction, bands: Sequence[int]) -> tuple[Rows, Rows]:
+    """Give bids and asks at least as far as the widest band around either price."""
+    reach = bands[-1] + 2
+    if mid != middle:
+        reach += int(abs(mid - middle) / mid * 2 * BPS)
+    return (part.near or part.book.within)(min(reach, BPS - 1))
 
 
 def _shown(part: Part, limits: Ints, way: int) -> NDArray[np.bool_]:
