@@ -20,7 +20,7 @@ MICROSECONDS_END: Final = 9_200_000_000_000_000
 
 #: Texts of this length cannot reach the limit: a point and 18 digits.
 _SHORT: Final = 19
-_TENS: Final = tuple(10**power for power in range(LONGEST))
+_TENS: Final[tuple[int, ...]] = tuple(10**power for power in range(LONGEST))
 
 
 def scaled(text: Any, decimals: int) -> int:

@@ -1,8 +1,9 @@
 """What fuzzing starts from, found for any venue of the registry.
 
-Documented and emulated frames always, recorded ones where they are. Recorded are cryptofeed's captures, Binance's tapes, single messages and a peer's raw messages, all under
-`../shared/data`. Whose a capture is, its URLs say; whose a single message is, the venue's own decoder says. Emulated
-frames are what the venue's record can write of the two instruments that the contract tests know.
+Documented and emulated frames always, recorded ones where they are: cryptofeed's captures, Binance's tapes, single
+messages and a peer's raw messages, all under `../shared/data`. Whose a capture is, its URLs say; whose a single message
+is, the venue's own decoder says. Emulated frames are what the venue's record can write of the two instruments that the
+contract tests know.
 """
 
 import json
