@@ -41,6 +41,8 @@ CAPTURES: Final = {
     "kraken_futures": ("KRAKEN_FUTURES.ws.*.gz", "", "KRAKEN_FUTURES"),
     "okx": ("OKX.ws.*.gz", "", "OKX"),
 }
+#: Whose trades of before the connection cryptofeed passes over.
+WITHOUT_HISTORY: Final = ("kraken_futures",)
 MOST: Final = 4000
 
 #: Symbol -> best bid and ask, price and size; and how many trades.
@@ -165,8 +167,8 @@ def answer(name: str, decoded: list[list[Decoded]]) -> Answer:
     begun = set()
     for each in (each for found in decoded for each in found):
         kind, bids = each.message["kind"][0], int(each.message["bids"][0])
-        if kind == Kind.TRADE and not each.message["flags"][0] & Flag.HISTORY:
-            # Those of before the connection the peer passes over.
+        past = name in WITHOUT_HISTORY and each.message["flags"][0] & Flag.HISTORY
+        if kind == Kind.TRADE and not past:
             trades += len(each.rows)
         elif kind == Kind.SNAPSHOT:
             begun.add(each.symbol)
