@@ -165,3 +165,25 @@ def test_mutations_are_their_seeds_and_differ() -> None:
     kinds = Counter(read(each) is not None for each in first)
     assert kinds[True] > 100
     assert kinds[False] > 10
+
+
+@pytest.mark.parametrize("name", ["binance_spot", "binance_usdm"])
+def test_a_snapshot_may_have_an_empty_side(name: str) -> None:
+    decoder = corpus_of(name).decoder()
+    body = b'{"lastUpdateId":7,"E":1790000000123,"T":1790000000120,"bids":[],"asks":[["61000.20","1.000"]]}'
+    (decoded,) = decoder.body("BTCUSDT", Channel.DEPTH, body)
+    assert (decoded.message["count"][0], decoded.message["bids"][0]) == (1, 0)
+
+
+@pytest.mark.parametrize(("price", "size", "refused"), [("0.00", "1.000", True), ("0.00", "0.000", False)])
+def test_a_best_price_of_zero_is_an_empty_side_or_refused(price: str, size: str, refused: bool) -> None:
+    decoder = corpus_of("binance_usdm").decoder()
+    data = '{"e":"bookTicker","u":4,"E":1790000000123,"T":1790000000120,"s":"BTCUSDT",'
+    data += f'"b":"{price}","B":"{size}","a":"61000.20","A":"40.660"}}'
+    frame = f'{{"stream":"btcusdt@bookTicker","data":{data}}}'.encode()
+    if refused:
+        with pytest.raises(BadFrame, match="zero"):
+            decoder.decode(frame)
+    else:
+        (decoded,) = decoder.decode(frame)
+        assert decoded.rows["size"].tolist()[0] == 0
