@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 BENCH := $(VENV)/bench
+FUZZ := $(VENV)/fuzz
+FUZZ_SECONDS ?= 60
 LOCK := uv pip compile pyproject.toml requirements/build.in --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check nojit bench fmt kafka lock clean
+.PHONY: help demo test check nojit bench fuzz fmt kafka lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +32,9 @@ nojit: $(VENV)/.dev  ## run the suite with every kernel as plain Python
 bench: $(BENCH)/.bench  ## measure every stage beside its peers, in an environment of its own (BENCH_QUICK=1: a look)
 	$(BENCH)/bin/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name
 
+fuzz: $(FUZZ)/.fuzz  ## fuzz every venue's decoder, guided by coverage where that can be (FUZZ_SECONDS=60 each)
+	$(FUZZ)/bin/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 fmt: $(VENV)/.dev  ## format and sort imports
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
@@ -40,6 +45,7 @@ kafka: $(VENV)/.demo  ## run Apache Kafka on loopback (needs JDK 17+ and Maven)
 lock:  ## resolve the dependencies anew (needs uv)
 	$(LOCK) --extra dev --output-file requirements/dev.lock
 	$(LOCK) --extra bench --output-file requirements/bench.lock
+	$(LOCK) --extra fuzz --constraint requirements/dev.lock --output-file requirements/fuzz.lock
 	$(LOCK) --extra demo --constraint requirements/dev.lock --output-file requirements/demo.lock
 
 clean:  ## remove everything that the other targets made
@@ -58,6 +64,14 @@ $(BENCH)/bin/python:
 $(BENCH)/.bench: $(BENCH)/bin/python requirements/bench.lock pyproject.toml
 	$(BENCH)/bin/pip install --quiet --require-hashes -r requirements/bench.lock
 	$(BENCH)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# What guides it has no wheel for some systems and Pythons: without it the fuzzing is blind, and says so.
+$(FUZZ)/.fuzz: requirements/fuzz.lock requirements/demo.lock pyproject.toml
+	$(PYTHON) -m venv $(FUZZ)
+	$(FUZZ)/bin/pip install --quiet --require-hashes -r requirements/fuzz.lock || \
+		$(FUZZ)/bin/pip install --quiet --require-hashes -r requirements/demo.lock
+	$(FUZZ)/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/bin/python requirements/demo.lock pyproject.toml

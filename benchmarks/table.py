@@ -24,7 +24,7 @@ END: Final = "<!-- benchmarks: end -->"
 #: Whose versions a figure depends on.
 PACKAGES: Final = (
     "numpy", "numba", "orjson", "kafka-python", "crc32c", "websockets", "msgspec", "sortedcontainers", "hftbacktest",
-    "nautilus_trader", "order_book", "confluent-kafka", "picows", "aiohttp", "pyarrow",
+    "nautilus_trader", "order_book", "confluent-kafka", "picows", "aiohttp", "pyarrow", "cryptofeed",
 )  # fmt: skip
 #: Seconds in the unit's first word.
 SECONDS: Final = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}

@@ -20,17 +20,21 @@ MICROSECONDS_END: Final = 9_200_000_000_000_000
 
 #: Texts of this length cannot reach the limit: a point and 18 digits.
 _SHORT: Final = 19
-_TENS: Final = tuple(10**power for power in range(LONGEST))
+_TENS: Final[tuple[int, ...]] = tuple(10**power for power in range(LONGEST))
 
 
 def scaled(text: Any, decimals: int) -> int:
     """Return text x 10^decimals exactly. Raises BadFrame: not_decimal, negative, lost_digit, overflow."""
-    # What venues print nearly always: exactly the instrument's decimals.
-    if type(text) is str and len(text) <= _SHORT:
-        whole, _, part = text.partition(".")
-        digits = whole + part
-        if part and len(part) == decimals and whole and digits.isdigit() and digits.isascii():
-            return int(digits)
+    # What venues print nearly always: no more digits than the instrument's decimals, and few in all.
+    if type(text) is str and len(text) <= _SHORT and text.isascii():
+        whole, point, part = text.partition(".")
+        missing = decimals - len(part)
+        if missing >= 0 and whole and (part or not point) and (digits := whole + part).isdigit():
+            if not missing and part:
+                return int(digits)
+            value = int(digits) * _TENS[missing]
+            if value < LIMIT:
+                return value
     digits, surplus = _digits(text, decimals)
     if surplus > 0:
         if digits[-surplus:].strip("0"):

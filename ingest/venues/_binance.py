@@ -41,7 +41,7 @@ from ingest.form import plan as make_plan
 from ingest.rows import Words, message
 from ingest.venues import Decoded, Stream
 from ingest.venues._binance_forms import forms
-from ingest.venues._fields import book_side, identity, level_rows, member, moment, sorted_side, stamps
+from ingest.venues._fields import best, book_side, identity, level_rows, member, moment, sorted_side, stamps
 
 #: USD-M shows the largest liquidation of a second from this day on, 2026-04-10, before it the latest. ns.
 LARGEST_SINCE: Final = 1_775_779_200_000_000_000
@@ -271,12 +271,8 @@ class BinanceDecoder:
 
     def _touch(self, content: dict[str, Any]) -> list[Decoded]:
         instrument = self._instrument(content.get("s"))
-        prices, sizes = instrument.price_decimals, instrument.size_decimals
         update = identity(content, "u")
-        levels = [
-            (scaled(content.get("b"), prices), scaled(content.get("B"), sizes)),
-            (scaled(content.get("a"), prices), scaled(content.get("A"), sizes)),
-        ]
+        levels = [best(content, *keys, instrument) for keys in (("b", "B"), ("a", "A"))]
         exchanged, published, flags = stamps(content, "T") if self._futures else (0, 0, 0)
         row = message(
             _KIND_TOUCH,

@@ -12,9 +12,10 @@ _SYMBOL: Final = Field(key="s", take=Take.TEXT)
 _PUBLISHED: Final = Field(key="E", take=Take.STAMP, to=("published",))
 _UPDATE: Final = Field(key="u", take=Take.WHOLE, to=("first", "last"))
 _BEST: Final = (
-    Field(key="b", take=Take.DECIMAL, decimals="price", to=("0.price",)),
+    # An empty side, of price and size 0, is for the slow way.
+    Field(key="b", take=Take.POSITIVE, decimals="price", to=("0.price",)),
     Field(key="B", take=Take.DECIMAL, decimals="size", to=("0.size",)),
-    Field(key="a", take=Take.DECIMAL, decimals="price", to=("1.price",)),
+    Field(key="a", take=Take.POSITIVE, decimals="price", to=("1.price",)),
     Field(key="A", take=Take.DECIMAL, decimals="size", to=("1.size",)),
 )
 _PRINT: Final = (

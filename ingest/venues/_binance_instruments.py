@@ -19,6 +19,7 @@ from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.decimals import places, rounded, scaled
 from ingest.venues._fields import member
+from ingest.venues._reading import foreign
 
 SPOT_DECIMALS: Final = 8
 PRICE_END: Final = 1 << 48
@@ -44,6 +45,7 @@ def parse_instruments(venue: str, contract: Contract, body: bytes, symbols: Sequ
     return [_instrument(venue, contract, known[symbol]) for symbol in symbols]
 
 
+@foreign
 def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the frames show; tick and lot divide every price and size met.
 
@@ -102,6 +104,8 @@ def _inferred(
     if quote is None:
         raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
     sides = [[level[i] for level in [*grid, *levels]] for i in (0, 1)]
+    if not sides[0]:
+        raise BadConfig(f"no level of {symbol} of {venue} among the tape's first lines")
     floors = [max(map(_significant, side)) for side in sides]
     shown = [max(map(places, side)) for side in sides]
     price_decimals = _lower(sides[0], shown[0], floors[0], PRICE_END)

@@ -13,7 +13,7 @@ from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import Contract
 from ingest.decimals import rounded
-from ingest.venues._reading import decimal, exact, infer, pick
+from ingest.venues._reading import decimal, exact, foreign, infer, pick
 
 NAME: Final = "bitfinex"
 #: What is read of them: all tickers, of which the last prices.
@@ -83,6 +83,7 @@ def _instrument(symbol: str, entry: list[Any]) -> Instrument:
     )
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the frames' books show; their `subscribed` events are needed."""
     channels: dict[Any, str] = {}

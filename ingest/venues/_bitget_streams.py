@@ -14,7 +14,7 @@ from engine.schema import Channel, Contract
 from ingest.decimals import places, scaled
 from ingest.venues import SECOND, Stream
 from ingest.venues._fields import member
-from ingest.venues._reading import infer, parse, pick
+from ingest.venues._reading import foreign, infer, parse, pick
 from ingest.venues._texts import number
 
 INSTRUMENTS: Final = "/api/v3/market/instruments"
@@ -104,6 +104,7 @@ def parse_instruments(venue: str, kind_of: Kinds, body: bytes, symbols: Sequence
     return [_instrument(venue, kind_of, entry) for entry in pick(venue, known, symbols)]
 
 
+@foreign
 def infer_instruments(venue: str, kind_of: Kinds, kinds: Sequence[str], frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the books show, of versions 1 to 3."""
     levels: dict[str, list[tuple[str, str]]] = {}

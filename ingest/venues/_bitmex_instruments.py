@@ -8,7 +8,7 @@ from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.venues._fields import member
 from ingest.venues._figures import asked, most_places, whole
-from ingest.venues._reading import decimal, exact, infer, pick, positive
+from ingest.venues._reading import decimal, exact, foreign, infer, pick, positive
 
 NAME: Final = "bitmex"
 #: The venue's own names of assets -> the common ones.
@@ -66,6 +66,7 @@ def _contract_size(contract: Contract, entry: dict[str, Any]) -> int:
     return size
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books among the frames show; a contract's worth they do not say."""
     met: dict[str, list[tuple[Any, Any]]] = {}

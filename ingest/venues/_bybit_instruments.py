@@ -15,7 +15,7 @@ from engine.instrument import Instrument
 from engine.schema import Contract
 from ingest.decimals import places, scaled
 from ingest.venues._fields import member
-from ingest.venues._reading import infer, pick
+from ingest.venues._reading import foreign, infer, pick
 
 #: Where the listing states the step of a size.
 STEPS: Final = {Contract.SPOT: "basePrecision", Contract.LINEAR: "qtyStep", Contract.INVERSE: "qtyStep"}
@@ -36,6 +36,7 @@ def parse_instruments(venue: str, contract: Contract, body: bytes, symbols: Sequ
     return [_instrument(venue, contract, entry) for entry in pick(venue, known, symbols)]
 
 
+@foreign
 def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the frames' books show. Raises BadConfig where there is no book."""
     met: dict[str, list[tuple[str, str]]] = {}

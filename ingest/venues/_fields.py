@@ -70,6 +70,14 @@ def book_side(content: dict[str, Any], key: str, instrument: Instrument) -> list
     return levels
 
 
+def best(content: dict[str, Any], price: str, size: str, instrument: Instrument) -> tuple[int, int]:
+    """Return one side's best level by the keys of its price and size; an empty side is of price and size 0."""
+    level = scaled(content.get(price), instrument.price_decimals), scaled(content.get(size), instrument.size_decimals)
+    if level[0] == 0 and level[1]:
+        raise BadFrame("zero", f"a best price is {content[price]!r} with a size, allowed are prices above 0")
+    return level
+
+
 def level_rows(levels: list[tuple[int, int]]) -> Rows:
     """Make LEVEL rows."""
     return np.array(levels, LEVEL)
@@ -78,7 +86,7 @@ def level_rows(levels: list[tuple[int, int]]) -> Rows:
 def sorted_side(levels: list[tuple[int, int]], descending: bool) -> Rows:
     """Make one side of a snapshot: best first, no price twice, no empty level."""
     ordered = sorted(levels, key=itemgetter(0), reverse=descending)
-    for (price, size), (following, _) in zip(ordered, [*ordered[1:], (0, 0)], strict=True):
-        if price == following or size == 0:
+    for i, (price, size) in enumerate(ordered):
+        if size == 0 or (i and price == ordered[i - 1][0]):
             raise BadFrame("bad_snapshot", f"price {price} (wire decimals) comes twice or with size 0")
     return level_rows(ordered)

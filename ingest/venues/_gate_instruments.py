@@ -15,7 +15,7 @@ from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.decimals import places, scaled
 from ingest.venues._fields import member
-from ingest.venues._reading import decimal, exact, infer, pick
+from ingest.venues._reading import decimal, exact, foreign, infer, pick
 
 #: Decimals of the sizes of contracts that trade in parts, where the listing does not show them.
 PARTS: Final = 4
@@ -33,6 +33,7 @@ def parse_instruments(venue: str, body: bytes, symbols: Sequence[str]) -> list[I
     return [_instrument(venue, entry) for entry in pick(venue, known, symbols)]
 
 
+@foreign
 def infer_instruments(venue: str, frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the frames' books show. Raises BadConfig where there is no book.
 

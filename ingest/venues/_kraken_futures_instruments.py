@@ -10,7 +10,7 @@ from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.decimals import places, scaled, shown
 from ingest.venues._fields import member
 from ingest.venues._kraken import common, objects
-from ingest.venues._reading import decimal, exact, infer, pick
+from ingest.venues._reading import decimal, exact, foreign, infer, pick
 
 NAME: Final = "kraken_futures"
 #: Type in the listing -> contract. Flexible futures are settled in dollars, vanilla ones in the quote currency.
@@ -36,6 +36,7 @@ def parse_instruments(body: bytes, symbols: Sequence[str]) -> list[Instrument]:
     return [_instrument(*met) for met in zip(symbols, pick(NAME, known, symbols), strict=True)]
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books show."""
     met: dict[str, list[tuple[str, str]]] = defaultdict(list)

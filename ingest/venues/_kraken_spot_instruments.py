@@ -12,7 +12,7 @@ from engine.schema import Contract
 from ingest.decimals import places, scaled, shown
 from ingest.venues._fields import member
 from ingest.venues._kraken import objects, pair
-from ingest.venues._reading import exact, infer, parse, pick
+from ingest.venues._reading import exact, foreign, infer, parse, pick
 
 NAME: Final = "kraken_spot"
 
@@ -28,6 +28,7 @@ def parse_instruments(body: bytes, symbols: Sequence[str]) -> list[Instrument]:
     return [_instrument(*met) for met in zip(symbols, pick(NAME, known, symbols), strict=True)]
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books of either version show."""
     met: dict[str, list[tuple[str, str]]] = defaultdict(list)

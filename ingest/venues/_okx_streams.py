@@ -16,7 +16,7 @@ from engine.schema import CONTRACT_SIZE_DECIMALS, Channel, Contract
 from ingest.decimals import places, scaled
 from ingest.venues import SECOND, Stream
 from ingest.venues._fields import member
-from ingest.venues._reading import infer, parse, pick, positive
+from ingest.venues._reading import foreign, infer, parse, pick, positive
 
 NAME: Final = "okx"
 INSTRUMENTS: Final = "/api/v5/public/instruments"
@@ -93,6 +93,7 @@ def parse_instruments(body: bytes, symbols: Sequence[str]) -> list[Instrument]:
     return [_instrument(entry) for entry in pick(NAME, known, symbols)]
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that the books show; what a contract is worth no frame says: 1 unit."""
     levels: dict[str, list[tuple[str, str]]] = {}

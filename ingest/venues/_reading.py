@@ -7,12 +7,12 @@ long one. Prices and sizes of a trade, a touch or a liquidation must be above 0 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import gcd
-from typing import Any, Final, Never
+from typing import Any, Final, Never, ParamSpec, TypeVar
 
 import numpy as np
 import orjson
@@ -43,9 +43,19 @@ SECOND: Final = 1_000_000_000
 NOTHING: Final = empty(LEVEL)
 
 Level = tuple[int, int]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _EXPONENT: Final = re.compile(r"(-?)(\d)(?:\.(\d+))?[eE]([+-]?\d{1,2})")
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|\+00:00)")
+
+
+def _no_number(text: str) -> Never:
+    raise BadFrame("not_decimal", f"{text} is no number")
+
+
+#: Made once: making one takes longer than reading a short frame.
+_EXACT: Final = json.JSONDecoder(parse_float=str, parse_constant=_no_number)
 
 
 def parse(frame: bytes) -> Any:
@@ -59,7 +69,7 @@ def parse(frame: bytes) -> Any:
 def exact(frame: bytes) -> Any:
     """Return a frame's JSON with every number that has a point or an exponent as the text that was printed."""
     try:
-        return json.loads(frame, parse_float=str, parse_constant=_no_number)
+        return _EXACT.decode(frame.decode())
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame("not_json", str(error)) from error
     except ValueError as error:
@@ -71,7 +81,7 @@ def decimal(value: Any) -> Any:
     """Return what `exact` made of a number as a plain decimal text, `1e-7` as `0.0000001`; a text as it is."""
     if type(value) is int:
         return str(value)
-    if type(value) is str and (met := _EXPONENT.fullmatch(value)):
+    if type(value) is str and ("e" in value or "E" in value) and (met := _EXPONENT.fullmatch(value)):
         sign, whole, part, power = met[1], met[2], met[3] or "", int(met[4])
         digits, point = whole + part, 1 + power
         if point <= 0:
@@ -118,7 +128,10 @@ def positive(value: Any, decimals: int) -> int:
 
 def level(instrument: Instrument, price: Any, size: Any) -> Level:
     """Return one level in wire decimals: a price above 0, a size that may be 0."""
-    return positive(price, instrument.price_decimals), scaled(size, instrument.size_decimals)
+    value = scaled(price, instrument.price_decimals)
+    if value == 0:
+        raise BadFrame("zero", f"met {price!r}, allowed are prices above 0")
+    return value, scaled(size, instrument.size_decimals)
 
 
 class Reader:
@@ -270,6 +283,19 @@ def pick(venue: str, known: dict[str, Any], symbols: Sequence[str]) -> list[Any]
     return [known[symbol] for symbol in symbols]
 
 
+def foreign(read: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that reads unchecked JSON refuse what is not built as it expects. It then raises BadFrame."""
+
+    @wraps(read)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return read(*args, **kwargs)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise BadFrame("structure", f"a frame is not built as this venue's are: {error!r}") from error
+
+    return checked
+
+
 def infer(
     venue: str, symbol: str, asset: str, quote: str, contract: Contract, levels: Iterable[tuple[str, str]]
 ) -> Instrument:
@@ -303,7 +329,3 @@ def _ordered(levels: list[Level], reverse: bool) -> list[Level]:
 def _doubt(exchanged: int, published: int) -> int:
     """Give the flag of a message that was published before it happened."""
     return int(Flag.BAD_TIME) if 0 < published < exchanged else 0
-
-
-def _no_number(text: str) -> Never:
-    raise BadFrame("not_decimal", f"{text} is no number")

@@ -40,7 +40,7 @@ from ingest.venues._coinbase import (
 )
 from ingest.venues._coinbase_advanced import CoinbaseAdvancedDecoder
 from ingest.venues._fields import member
-from ingest.venues._reading import pick, printed
+from ingest.venues._reading import foreign, pick, printed
 
 NAME: Final = "coinbase_advanced"
 INSTRUMENTS: Final = "/api/v3/brokerage/market/products"
@@ -103,6 +103,7 @@ def _instrument(symbol: str, entry: dict[str, Any]) -> Instrument:
     )
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books show."""
     met: dict[str, list[tuple[str, str]]] = defaultdict(list)

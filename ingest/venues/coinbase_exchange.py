@@ -31,7 +31,7 @@ from ingest.venues import Emulation, Limits, Stream, Venue
 from ingest.venues._coinbase import content_of, entries, inferred, instrument, levels_of, listed, product_streams
 from ingest.venues._coinbase_exchange import CoinbaseExchangeDecoder
 from ingest.venues._fields import member
-from ingest.venues._reading import pick, printed
+from ingest.venues._reading import foreign, pick, printed
 
 NAME: Final = "coinbase_exchange"
 INSTRUMENTS: Final = "/products"
@@ -96,6 +96,7 @@ def parse_instruments(body: bytes, symbols: Sequence[str]) -> list[Instrument]:
     ]
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books show."""
     met: dict[str, list[tuple[str, str]]] = defaultdict(list)

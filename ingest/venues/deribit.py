@@ -40,6 +40,7 @@ from ingest.venues._reading import (
     book,
     decimal,
     exact,
+    foreign,
     infer,
     level,
     liquidations,
@@ -262,6 +263,7 @@ def _contract(kind: str, named: Any, quote: str) -> Contract:
     )
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books and trades among the frames show."""
     met: dict[str, list[tuple[Any, Any]]] = {}

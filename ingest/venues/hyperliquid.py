@@ -33,7 +33,20 @@ from ingest.mirror import Rule
 from ingest.venues import SECOND, Decoded, Emulation, Limits, Stream, Venue
 from ingest.venues._fields import LEVELS, identity, member, moment
 from ingest.venues._figures import asked, interest, price, rate, whole
-from ingest.venues._reading import Level, Reader, book, infer, level, parse, pick, positive, references, touch, trades
+from ingest.venues._reading import (
+    Level,
+    Reader,
+    book,
+    foreign,
+    infer,
+    level,
+    parse,
+    pick,
+    positive,
+    references,
+    touch,
+    trades,
+)
 
 NAME: Final = "hyperliquid"
 INSTRUMENTS: Final = "/info"
@@ -221,6 +234,7 @@ def _instrument(symbol: str, asset: str, quote: str, contract: Contract, sizes: 
     )
 
 
+@foreign
 def infer_instruments(frames: Sequence[bytes]) -> list[Instrument]:
     """Return instruments with the decimals that books and trades among the frames show."""
     met: dict[str, list[tuple[str, str]]] = {}
