@@ -31,6 +31,8 @@ class Rule:
 
     #: The checksum of a book as the venue computes it. None: it has none.
     checksum: "Callable[[Mirror], int] | None" = None
+    #: A book whose snapshot states no checksum will state none, and needs no copy.
+    optional: bool = False
     #: Levels a side that the venue keeps us informed of: those beyond leave without a word. 0: all, or it says so.
     depth: int = 0
     #: Every SNAPSHOT after the first is the next state of the same book, not the begin of another.

@@ -99,6 +99,8 @@ class Track:
         bridged = self._rest or (foreign and venue.sequence == "consecutive")
         self.sync: BookSync[Decoded] = BookSync(instrument.key, venue.sequence, bridged=bridged)
         self._mirror = None if venue.rule is None else Mirror(instrument, venue.rule)
+        #: Whether this epoch's book is kept in it.
+        self._mirrors = False
         #: From when on a diff that is early shows that the snapshot was lost.
         self._due = 0
         self._trade = -1
@@ -141,7 +143,7 @@ class Track:
                     self._prove(decoded)
                     return
                 verdict = self.sync.diff(first, last, previous, decoded)
-                if verdict is _APPLY and self._mirror is not None:
+                if verdict is _APPLY and self._mirrors:
                     decoded = self._mirrored(decoded)
             except Gap:
                 self._break(decoded, received, monotonic, out)
@@ -259,6 +261,8 @@ class Track:
         if self.sync.state is not State.BUFFERING:
             self.begin(received, monotonic, out)
         if self._mirror is not None:
+            self._mirrors = decoded.checksum is not None or not self._mirror.rule.optional
+        if self._mirror is not None and self._mirrors:
             self._mirror.replace(decoded.rows, bids)
             try:
                 proven = self._mirror.check(decoded.checksum, -1, last)
@@ -288,7 +292,7 @@ class Track:
 
     def _prove(self, decoded: Decoded) -> None:
         """Take a checksum that came by itself. Raises Gap where the book is another."""
-        if self._mirror is not None and self.is_whole:
+        if self._mirror is not None and self._mirrors and self.is_whole:
             self._mirror.check(decoded.checksum, self.sync.last, self.sync.last)
             self._counts["checksums"] += 1
 

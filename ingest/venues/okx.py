@@ -71,7 +71,7 @@ VENUE: Final = Venue(
     weight=lambda path: len(path.split()),
     sequence="linked",
     resync="resubscribe",
-    rule=Rule(checksum=checksum),
+    rule=Rule(checksum=checksum, optional=True),
     heartbeat=(b"ping", 20.0),
     emulation=emulation(),
 )
