@@ -6,8 +6,9 @@ import numpy as np
 
 from engine.book import Book
 from engine.kernel import kernel
-from engine.ladder import ASK, BID, Ints, collect, share
+from engine.ladder import ASK, BID, Ints, share
 from engine.schema import LEVEL, Rows
+from engine.views import collect
 
 #: Room for so many levels at first, both sides together.
 ROOM: Final = 1024
