@@ -62,7 +62,7 @@ class VenueConfig:
     rest_url: str = ""
     #: HTTP or SOCKS proxy of websockets and REST. Empty: none, whatever the environment says.
     proxy: str = ""
-    #: Only these channels: depth, touch, trade, mark, liquidation, open_interest. Empty: all.
+    #: Only these channels: depth, touch, trade, mark, liquidation, open_interest, risk. Empty: all.
     channels: tuple[str, ...] = ()
 
 
@@ -71,6 +71,12 @@ class IngestConfig:
     """Which venues feed us, by the names of `airpocket.ingest.venues`."""
 
     venues: Mapping[str, VenueConfig] = field(default_factory=dict)
+    #: Milliseconds of row time that make one record of an instrument: half of it is added to a signal's delay.
+    linger: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.linger <= 1000:
+            raise BadConfig(f"linger is {self.linger}, allowed are milliseconds from 0.1 to 1000")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +259,7 @@ def _build(met: Mapping[Parts, tuple[Key, Any, str]], keys: Sequence[Key]) -> Co
 
     venues = {name: VenueConfig(**section("ingest", "venues", name)) for name in names}
     return Config(
-        ingest=IngestConfig(venues=venues),
+        ingest=_section(IngestConfig, "ingest", {**section("ingest"), "venues": venues}),
         record=RecordConfig(**section("record")),
         kafka=_section(BrokerConfig, "kafka", section("kafka")),
         engine=engine(),

@@ -8,10 +8,8 @@ cannot deliver ends it with `Undelivered`, the tape last of all.
 """
 
 import asyncio
-import gc
 import logging
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,23 +17,19 @@ from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 from airpocket.outbox import Outbox, Sink
+from airpocket.settled import settled
 from engine.errors import AirpocketError, BadConfig
 from engine.schema import Batch, Channel, Record
 from engine.topics import RAW
 from ingest.feed import Feed
 from ingest.linger import Linger
 from ingest.stamp import Stamp
-from ingest.venues import SECOND, Venue, load
+from ingest.venues import Venue, load
 
 #: What may be set for one venue.
 OVERRIDES: Final = ("channels", "proxy", "rest_url", "socket_url")
 #: Seconds for the sink to take what is left once the feeds have ended.
 DELIVER: Final = 4.0
-#: A socket's callback must not wait 5 ms, Python's default, for a thread that decodes.
-SWITCH: Final = 0.0002
-#: Rows are no cycles: the collector need look 70 times less often than it would.
-THRESHOLDS: Final = (50_000, 20, 50)
-
 #: Makes a venue's recorder, given its name and what writes the first line of each part of its tape.
 Recorder: TypeAlias = Callable[[str, Callable[[int], bytes]], Sink]
 
@@ -116,7 +110,7 @@ class Branch:
             deliver=self._deliver,
             record=self._record,
             idle=self._idle,
-            idle_after=linger / SECOND,
+            grid=linger,
             rest_url=overrides.get("rest_url") or None,
             socket_url=overrides.get("socket_url") or None,
             proxy=overrides.get("proxy") or None,
@@ -191,19 +185,3 @@ def _stopping(loop: asyncio.AbstractEventLoop | None) -> Iterator[asyncio.Event]
     finally:
         for number in numbers:
             cast(asyncio.AbstractEventLoop, loop).remove_signal_handler(number)
-
-
-@contextmanager
-def settled() -> Iterator[None]:
-    """Keep collector and interpreter from delaying a stamp: what is loaded stays, and threads give way sooner."""
-    before = sys.getswitchinterval(), gc.get_threshold()
-    sys.setswitchinterval(SWITCH)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*THRESHOLDS)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before[1])
-        gc.unfreeze()
-        sys.setswitchinterval(before[0])

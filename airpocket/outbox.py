@@ -1,8 +1,10 @@
-"""The way to the market's sink: batches in, records written and flushed by a thread of their own.
+"""The way to the market's sink: batches in, records written by a thread of their own, and flushed once it is quiet.
 
-The queue is bounded: when `most` bytes of rows wait, whoever puts waits too, and frames pile up in the feed's queue,
-which has its own bound. After a failure nothing more is written and nothing waits: the tape still gets every frame, so
-nothing is lost that a replay cannot make again, and the process ends with the failure.
+Waiting for each record's delivery would hold up the next one by a broker's round trip; a sink that has failed says so
+at the next write. The queue is bounded: while `most` bytes of rows are not known to be delivered, whoever puts waits,
+and frames pile up in the feed's queue, which has its own bound. After a failure nothing more is written and nothing
+waits: the tape still gets every frame, so nothing is lost that a replay cannot make again, and the process ends with
+the failure.
 """
 
 import threading
@@ -14,8 +16,10 @@ from engine.errors import AirpocketError, Undelivered
 from engine.schema import Batch, Record
 from engine.wire import record
 
-#: Batches encoded and written at once; the longest time between two flushes under load is what these take.
+#: Batches encoded and written at once.
 CHUNK: Final = 512
+#: Seconds without rows after which what was written is made sure of.
+QUIET: Final = 0.05
 
 
 class Sink(Protocol):
@@ -41,7 +45,8 @@ class Outbox:
         """Start; `failed` is called in the thread, once, with what went wrong."""
         self._sink, self._failed, self._most = sink, failed, most
         self._waiting: deque[Batch] = deque()
-        self._bytes = 0
+        #: Bytes that are not known to be delivered, and those of them that are written.
+        self._bytes = self._written = 0
         self._changed = threading.Condition()
         self._closing = False
         self.error: AirpocketError | None = None
@@ -93,17 +98,22 @@ class Outbox:
                 self._failed(error)
 
     def _write(self) -> bool:
-        """Write what waits; say whether there may be more."""
+        """Write what waits, or make sure of what was written; say whether there may be more."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
+            patience = QUIET if self._written else None
+            self._changed.wait_for(lambda: self._waiting or self._closing, patience)
             batches = [self._waiting.popleft() for _ in range(min(CHUNK, len(self._waiting)))]
+            ending = self._closing and not batches
         if batches:
             self._sink.write([record(batch) for batch in batches])
-        self._sink.flush()
-        with self._changed:
-            self._bytes -= sum(map(_size, batches))
-            self._changed.notify_all()
-        return bool(batches)
+            self._written += sum(map(_size, batches))
+        if not batches or self._written > self._most // 2:
+            self._sink.flush()
+            with self._changed:
+                self._bytes -= self._written
+                self._written = 0
+                self._changed.notify_all()
+        return not ending
 
 
 def _size(batch: Batch) -> int:

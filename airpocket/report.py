@@ -3,12 +3,15 @@
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from io import StringIO
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ingest.findings import Finding
 
 #: A book crossed for longer than this is wrong, s.
 CROSSED_ALLOWED: Final = 0.1
@@ -95,6 +98,24 @@ class TapeReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableReport:
+    """One flat file, or one folder of tables."""
+
+    path: str
+    #: Bytes on the disk.
+    size: int
+    #: `venue:SYMBOL` of those that passed.
+    instruments: list[str]
+    #: Kind of message -> how many passed.
+    messages: dict[str, int]
+    #: Cells that break a rule; and how many findings are not listed.
+    findings: list[Finding]
+    more_findings: int = 0
+    #: What stopped the reading before the end; empty where nothing did.
+    corrupt: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The whole recording."""
 
@@ -117,6 +138,7 @@ class Report:
     events: list[Event] = field(default_factory=list)
     #: Events beyond those listed.
     more_events: int = 0
+    tables: list[TableReport] = field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -127,7 +149,11 @@ class Report:
         found += [f"{self.backwards} times the time goes backwards"] if self.backwards else []
         found += [f"{self.repeated} lines repeated"] if self.repeated else []
         found += [self.corrupt] if self.corrupt else []
-        return found + ([] if self.instruments else ["no instrument"])
+        for table in self.tables:
+            count = len(table.findings) + table.more_findings
+            found += [f"{table.path}: {count} findings"] if count else []
+            found += [table.corrupt] if table.corrupt else []
+        return found + ([] if self.instruments or self.tables else ["no instrument"])
 
     @property
     def clean(self) -> bool:
@@ -142,22 +168,35 @@ class Report:
     def json(self) -> bytes:
         """Write the report as one JSON object."""
         verdict = {"clean": self.clean, "status": self.status, "problems": self.problems}
-        return orjson.dumps(verdict | asdict(self), option=orjson.OPT_INDENT_2)
+        return orjson.dumps(verdict | asdict(self), option=orjson.OPT_INDENT_2, default=str)
 
 
 def lines(report: Report, width: int = 120, events: int = 20) -> str:
     """Render the report for people: what is wrong, a table of instruments, and the first events."""
     console = Console(file=StringIO(), width=width, color_system=None, highlight=False)
-    span = (report.last - report.first) / 1e9
-    console.print(
-        f"{len(report.tapes)} tapes, {report.lines:,} lines, {report.size / 1e6:,.1f} MB, {span:,.1f} s from "
-        f"{_clock(report.first)} to {_clock(report.last)}"
-    )
+    if report.tapes or not report.tables:
+        span = (report.last - report.first) / 1e9
+        console.print(
+            f"{len(report.tapes)} tapes, {report.lines:,} lines, {report.size / 1e6:,.1f} MB, {span:,.1f} s from "
+            f"{_clock(report.first)} to {_clock(report.last)}"
+        )
+    for table in report.tables:
+        told = ", ".join(f"{count:,} {kind.lower()}" for kind, count in table.messages.items())
+        whose = ", ".join(table.instruments[:5]) + (", ..." if len(table.instruments) > 5 else "")
+        told = f"{whose or 'no instrument'}, messages that pass: {told or 'none'}"
+        console.print(Text(f"{table.path}, {table.size / 1e6:,.1f} MB: {told}"))
     for problem in report.problems:
         console.print(Text(f"! {problem}"))
     if report.clean:
         console.print("clean: nothing is wrong")
-    console.print(_table(report.instruments))
+    if report.instruments:
+        console.print(_table(report.instruments))
+    for table in report.tables:
+        for finding in table.findings[:events]:
+            console.print(Text(str(finding)))
+        left = len(table.findings[events:]) + table.more_findings
+        if left:
+            console.print(Text(f"{Path(table.path).name}: and {left} more findings"))
     if report.events:
         shown = Table("time", "kind", "instrument", "detail", box=None, pad_edge=False)
         for event in report.events[:events]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from engine.errors import BadConfig
 from engine.topics import MARKET
 
 SECOND: Final = 1_000_000_000
+MILLISECOND: Final = 1_000_000
 
 
 def log_to_stderr() -> None:
@@ -32,10 +34,12 @@ def run_feeds(config: Config, *, publish: bool, seconds: float = 0.0) -> None:
     if not publish and not config.record.dir:
         raise BadConfig("no folder is named for the tapes: give --tape-dir or record.dir in the configuration")
     check_venues(config)
-    sink = TopicSink(config.kafka, [MARKET]) if publish else None
+    # Rows have waited for company already.
+    sink = TopicSink(replace(config.kafka, linger=0), [MARKET]) if publish else None
     recorder = partial(make_recorder, config.record) if config.record.dir else None
     wanted = [(name, venue.symbols, overrides(venue)) for name, venue in venues.items()]
-    asyncio.run(run_ingest(wanted, sink, recorder, seconds=seconds))
+    linger = round(config.ingest.linger * MILLISECOND)
+    asyncio.run(run_ingest(wanted, sink, recorder, linger=linger, seconds=seconds))
 
 
 def check_venues(config: Config) -> None:

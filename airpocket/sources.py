@@ -2,6 +2,7 @@
 
 tapes: lines -> session -> linger -> batches        as live; each recording by itself
 lake:  Parquet files -> batches                     the same messages, in longer batches
+files of Tardis or hftbacktest: `airpocket.imports`
 """
 
 from collections import Counter
@@ -184,10 +185,12 @@ class LakeRows:
 
 
 def open_rows(paths: Sequence[Path | str], venue: str | None = None, until: int | None = None) -> Source:
-    """Open one lake, or tapes. Raises BadConfig for what is not there, or both at once."""
+    """Open one lake, or tapes, or files that others recorded. Raises BadConfig for what is not there, or several."""
+    from airpocket.imports import imported
+
     lakes = [Path(path) for path in paths if is_lake(Path(path))]
     if not lakes:
-        return TapeRows(paths, venue, until)
+        return imported(paths, venue, until) or TapeRows(paths, venue, until)
     if len(paths) > 1:
         raise BadConfig(f"{lakes[0]} is a lake, and {len(paths)} things are to be replayed; allowed is one lake alone")
     if venue is not None:

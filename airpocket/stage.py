@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, takewhile
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -194,15 +194,19 @@ def _from_tape(wanted: Play) -> Scene:
     return load(instruments[0].venue), lines, instruments
 
 
-def feed(pipe: Connection, broker: BrokerConfig) -> None:
-    """Be the ingest process: compile the scanner while others prepare, then feed from where the venue is."""
+def feed(pipe: Connection, broker: BrokerConfig, linger: int = 5_000_000) -> None:
+    """Be the ingest process: compile the scanner while others prepare, then feed from where the venue is.
+
+    `linger` is the interval of one record, ns.
+    """
     _warm_decoder()
     pipe.recv()
     pipe.send("warm")
     address: Address = pipe.recv()
     settings = {"socket_url": address.socket_url, "rest_url": address.rest_url, "channels": address.channels}
-    sink = TopicSink(broker, [MARKET])
-    asyncio.run(run_ingest([(address.venue, address.symbols, settings)], sink))
+    # Rows have waited for company already.
+    sink = TopicSink(replace(broker, linger=0), [MARKET])
+    asyncio.run(run_ingest([(address.venue, address.symbols, settings)], sink, linger=linger))
 
 
 def _warm_decoder() -> None:

@@ -3,18 +3,24 @@
 Each recording is played through the session that the feed itself uses, and its books are rebuilt. Where the exchange
 states its own best bid and ask with an update id, the book after a diff that ends with id u must show what the newest
 of those statements with an id <= u says, price and size; statements may come before or after the diff.
+
+Flat files (`ingest.flatfiles`) and hourly tables (`ingest.hourly`) are told by their header, and checked cell by cell.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 from airpocket.audit import Events, InstrumentAudit
-from airpocket.report import Report, TapeReport
+from airpocket.report import Report, TableReport, TapeReport
 from engine.errors import BadFrame, BadRecord
+from engine.schema import Batch, Kind
+from ingest import flatfiles, hourly
 from ingest.control import says_farewell
+from ingest.findings import Findings
 from ingest.session import Session, open_session
 from ingest.tape import Tape, expand, read, recording_of
 
@@ -25,7 +31,13 @@ HEAD: Final = 20_000
 def verify(paths: Iterable[Path | str], venue: str | None = None) -> Report:
     """Check tapes whole; `venue` names that of foreign ones. Raises BadConfig for what cannot be read at all."""
     groups: dict[Path | None, list[Path]] = {}
-    for path in expand(paths):
+    named = list(map(Path, paths))
+    tables = [_check_table(path, hourly.read) for path in named if hourly.is_hourly(path)]
+    others = [path for path in named if str(path) not in {table.path for table in tables}]
+    for path in expand(others) if others or not tables else ():
+        if recording_of(path) is None and flatfiles.is_flatfile(path):
+            tables.append(_check_table(path, flatfiles.read))
+            continue
         groups.setdefault(recording_of(path), []).append(path)
     foreign = groups.pop(None, [])
     audit = Audit()
@@ -33,7 +45,30 @@ def verify(paths: Iterable[Path | str], venue: str | None = None) -> Report:
         audit.play(groups[recording], venue)
     if foreign:
         audit.play(foreign, venue)
-    return audit.report()
+    return replace(audit.report(), tables=tables)
+
+
+def _check_table(path: Path, read: Callable[..., Iterator[Batch]]) -> TableReport:
+    """Check a flat file, or a folder of tables, whole."""
+    findings = Findings()
+    messages: Counter[str] = Counter()
+    instruments: set[str] = set()
+    corrupt = ""
+    try:
+        for batch in read([path], findings=findings):
+            instruments.add(batch.instrument)
+            messages.update(Kind(kind).name for kind in batch.messages["kind"].tolist())
+    except BadRecord as error:
+        corrupt = str(error)
+    return TableReport(
+        path=str(path),
+        size=sum(each.stat().st_size for each in (path.glob("*.parquet") if path.is_dir() else [path])),
+        instruments=sorted(instruments),
+        messages=dict(sorted(messages.items())),
+        findings=findings.listed,
+        more_findings=findings.more,
+        corrupt=corrupt,
+    )
 
 
 class Audit:

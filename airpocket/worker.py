@@ -16,6 +16,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from airpocket.recovery import OUTPUTS, Retention, recover
+from airpocket.settled import settled
 from airpocket.shard import Shard
 from airpocket.snapshot import SLOTS, records
 from engine.broker import BrokerConfig
@@ -108,7 +109,8 @@ def run(
             _check(source, partitions)
             owners = _own(source, broker, partitions, config, settings)
             source.begin({(MARKET, partition): owner.shard.offset for partition, owner in owners.items()})
-            _loop(source, sink, owners, stop, settings)
+            with settled():
+                _loop(source, sink, owners, stop, settings)
         finally:
             sink.close()
     finally:

@@ -3,18 +3,20 @@
 The server is another process that sends the same recorded frames, prepared, as fast as they are taken: small ones
 (best bid and ask, 0.2 kB) or a book's diffs (1.6 kB). Every client stamps each frame, keeps its bytes' length, and must
 have all of them. Ours is the feed's: stamped by the kernel's time of arrival, before any queue, handed to a function,
-and never paused. `websockets`, its base, is taken as its documentation says. All run on asyncio's own loop.
+and never paused. The peers are taken as their documentation says and stamp when they are called; picows also on our
+socket, with the kernel's times, to compare the same work. All run on asyncio's own loop.
 """
 
 import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import pytest
 from websockets.asyncio.client import connect
@@ -23,6 +25,7 @@ from websockets.frames import Frame, Opcode
 
 from benchmarks.compare import Peer, Prepare, compare
 from benchmarks.workload import require_tape
+from ingest.arrival import connect_to
 from ingest.connection import Listener, close, dial
 from ingest.emulator import Emulator
 from ingest.feed import Feed
@@ -127,6 +130,31 @@ async def by_picows(url: str) -> Answer:
     return len(stamps), sum(sizes)
 
 
+async def by_picows_timed(url: str) -> Answer:
+    """Receive on a socket of ours, stamped with the kernel's time of arrival as our frames are: asyncio reads it."""
+    import picows
+
+    ear = Ear()
+    split = urlsplit(url)
+    arrivals = await connect_to(split.hostname or "", split.port or 80)
+
+    class Hearing(picows.WSListener):  # type: ignore[misc,unused-ignore]
+        fresh = True
+
+        def on_ws_frame(self, transport: Any, frame: Any) -> None:
+            if frame.msg_type == picows.WSMsgType.CLOSE:
+                transport.send_close(frame.get_close_code())
+                transport.disconnect()
+                return
+            ear.frames(ear.read(arrivals.arrived) if self.fresh else ear.follow(), [frame.get_payload_as_bytes()])
+            self.fresh = frame.last_in_buffer
+
+    options = {"socket_factory": lambda parsed: arrivals, "use_aiofastnet": False, "read_buffer_init_size": 1 << 16}
+    transport, _ = await picows.ws_connect(Hearing, url, **options)
+    await transport.wait_disconnected()
+    return len(ear.stamps), ear.size
+
+
 class Ear:
     """Keep stamps and lengths."""
 
@@ -144,9 +172,12 @@ class Ear:
 
     def opened(self, listener: Listener) -> None: ...
 
-    def frame(self, received: int, raw: bytes) -> None:
-        self.stamps.append(received)
-        self.size += len(raw)
+    def frames(self, received: int, whole: Sequence[bytes]) -> None:
+        for raw in whole:
+            self.stamps.append(received)
+            self.size += len(raw)
+            received += 4
+        self.stamp.after(4 * (len(whole) - 1))
 
     def lost(self, code: int, reason: str) -> None:
         self.ended.set()
@@ -185,6 +216,7 @@ def test_receive(benchmark: Any, url: str, channel: str) -> None:
             "websockets": Peer(prepare=receiving(by_websockets, url + channel)),
             "aiohttp": Peer(prepare=receiving(by_aiohttp, url + channel)),
             "picows": Peer(prepare=receiving(by_picows, url + channel)),
+            "picows, stamped as ours": Peer(prepare=receiving(by_picows_timed, url + channel)),
         },
         goal=4,
     )

@@ -28,12 +28,14 @@ import sortedcontainers
 from airpocket.converting import convert
 from airpocket.player import Player
 from benchmarks.compare import Peer, compare
-from benchmarks.hftbacktest_book import bands_of, events
+from benchmarks.hftbacktest_book import bands_of, best_of, events
 from benchmarks.workload import BANDS, Work, batches, require_tape, work
+from engine.book import Book
 from engine.config import EngineConfig
 from engine.pipeline import Pipeline
 from engine.schema import Batch, Kind, Record
 from engine.topics import SIGNAL_DEPTH
+from ingest.hftbacktest import Events
 from ingest.linger import Linger
 from ingest.parquet import Lake
 
@@ -177,6 +179,51 @@ def test_from_tape(benchmark: Any, path: Path) -> None:
         peers={name: Peer(prepare=route) for name, route in routes.items()},
         same=agree,
         goal=5,
+        rounds=3,
+    )
+
+
+@pytest.fixture(scope="module")
+def npz(path: Path) -> Path:
+    """Write the same lines' rows as hftbacktest's events."""
+    convert([str(path)], path.parent / "npz", "binance_usdm", form="hftbacktest")
+    (written,) = (path.parent / "npz").iterdir()
+    return written
+
+
+def best(path: Path) -> dict[int, tuple[int, int]]:
+    """Read hftbacktest's events into our book: best bid and ask, ticks, after the last message of each stamp."""
+    source = Events([path], None)
+    tick, book, found = source.instrument.tick, Book(source.instrument, CONFIG.bands), {}
+    stamp = received = 0
+    for batch in source:
+        before, received = received, int(batch.messages["received"][0])
+        # Messages of one stamp of the file are a nanosecond apart here.
+        stamp = stamp if received == before + 1 else received
+        kind = batch.messages["kind"][0]
+        if kind in (Kind.SNAPSHOT, Kind.DELTA):
+            book.update(batch.levels, int(batch.messages["bids"][0]), bool(kind == Kind.SNAPSHOT))
+            bid, ask = book.touch
+            found[stamp] = bid // tick, ask // tick
+    return found
+
+
+def agree_on_best(mine: dict[int, tuple[int, int]], other: Any) -> bool:
+    """Say whether the other saw our best bid and ask at every stamp of ours but the last, which it calls the end."""
+    theirs = {stamp: (bid, ask) for stamp, bid, ask in other.tolist()}
+    stamps = sorted(mine)
+    return len(stamps) > 1_000 and all(theirs.get(stamp) == mine[stamp] for stamp in stamps if stamp < max(theirs))
+
+
+def test_from_npz(benchmark: Any, npz: Path) -> None:
+    compare(
+        benchmark,
+        stage="replay: hftbacktest npz, as we write it, to best prices",
+        unit="us/message",
+        ours=lambda: lambda: best(npz),
+        count=len(np.unique(np.load(npz)["data"]["local_ts"])),
+        peers={"hftbacktest": Peer(prepare=best_of(npz))},
+        same=agree_on_best,
         rounds=3,
     )
 

@@ -144,6 +144,47 @@ def noting() -> Any:
     return drive
 
 
+@cache
+def watching() -> Any:
+    """Compile the strategy that notes when it woke, and the best bid and ask then, ticks."""
+    from numba import njit
+
+    @njit
+    def drive(hbt: Any, out: Any) -> int:
+        count = 0
+        while count < len(out) and hbt.wait_next_feed(False, 1 << 60) == 2:
+            depth = hbt.depth(0)
+            out[count, 0] = hbt.current_timestamp
+            out[count, 1] = depth.best_bid_tick
+            out[count, 2] = depth.best_ask_tick
+            count += 1
+        return count
+
+    return drive
+
+
+def best_of(path: Path) -> Callable[[], Callable[[], Any]]:
+    """Prepare rounds that read a file of its own format, of whatever origin: stamp, best bid and ask of each waking."""
+
+    def prepare() -> Callable[[], Any]:
+        import hftbacktest
+
+        drive = watching()
+        stamps = np.load(path)["data"]["local_ts"]
+        out = np.zeros((len(np.unique(stamps)), 3), np.int64)
+
+        def run() -> Any:
+            asset = hftbacktest.BacktestAsset().data([str(path)]).linear_asset(1.0)
+            asset = asset.constant_order_latency(0, 0).risk_adverse_queue_model().no_partial_fill_exchange()
+            asset = asset.trading_value_fee_model(0.0, 0.0).tick_size(TICK).lot_size(LOT)
+            book = hftbacktest.HashMapMarketDepthBacktest([asset])
+            return out[: drive(book, out)]
+
+        return run
+
+    return prepare
+
+
 def bands_of(work: Work, folder: Path | None) -> Callable[[], Callable[[], Any]]:
     """Prepare rounds that give the bands of every message: from a file of its own format, or from rows in memory."""
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 
 #: Of Linux, <asm-generic/socket.h>; the name of the option, and of the note that comes with the bytes.
 SO_TIMESTAMPNS: Final = 35
-#: Most bytes of one read: some twenty small frames, or five with a book's diff.
-READ: Final = 16384
+#: Most bytes of one read: twenty frames with a book's diff, all with the newest one's time where they waited so long.
+READ: Final = 32768
 _TIME: Final = struct.Struct("@ll")
 _NOTES: Final = socket.CMSG_SPACE(_TIME.size)
 
@@ -26,14 +26,27 @@ class ArrivalSocket(socket.socket):
         super().__init__(*arguments, **options)
         #: Wall clock, ns. 0: unknown.
         self.arrived = 0
+        self._failure: OSError | None = None
         if sys.platform == "linux":
             self.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         """Read, and note the time."""
+        if self._failure is not None:
+            raise self._failure
         content, notes, _, _ = self.recvmsg(min(size, READ), _NOTES, flags)
         self._note(notes)
         return content
+
+    def more(self) -> bytes:
+        """Read once more; nothing where nothing is there now, or where the next `recv` will say what is wrong."""
+        try:
+            return self.recv(READ)
+        except (BlockingIOError, InterruptedError):
+            return b""
+        except OSError as error:
+            self._failure = error
+            return b""
 
     def recv_into(self, buffer: Any, size: int = 0, flags: int = 0) -> int:
         """Read into a buffer, and note the time: the way of asyncio under TLS."""
@@ -44,7 +57,7 @@ class ArrivalSocket(socket.socket):
 
     def _note(self, notes: list[tuple[int, int, bytes]]) -> None:
         for level, kind, time in notes:
-            if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS and len(time) == _TIME.size:
+            if kind == SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(time) == _TIME.size:
                 seconds, nanoseconds = _TIME.unpack(time)
                 self.arrived = seconds * 1_000_000_000 + nanoseconds
 

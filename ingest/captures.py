@@ -124,7 +124,7 @@ def _venues(url: str) -> list[Venue]:
     fits: dict[int, dict[str, Venue]] = {}
     for venue in map(load, names()):
         for socket, base in venue.sockets.items():
-            if urlsplit(base).hostname == place.hostname:
+            if place.hostname in (urlsplit(base).hostname, *venue.hosts):
                 parts = zip(urlsplit(venue.url(base, socket, ())).path.split("/"), place.path.split("/"), strict=False)
                 agreed = len(list(takewhile(lambda pair: pair[0] == pair[1], parts)))
                 fits.setdefault(agreed, {})[venue.name] = venue

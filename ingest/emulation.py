@@ -35,8 +35,8 @@ class Score:
     #: Symbol -> (position, diff) and (position, depth body), both in tape order.
     diffs: dict[str, list[Frame]] = field(default_factory=lambda: defaultdict(list))
     bodies: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
-    #: Symbol -> (position, open-interest body).
-    interest: dict[str, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
+    #: "open_interest" or "risk", symbol -> (position, body).
+    polled: dict[tuple[str, str], list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
     #: Where the socket has the snapshots: (position, book message), of all symbols in tape order.
     books: list[tuple[int, Decoded]] = field(default_factory=list)
 
@@ -104,9 +104,9 @@ def _keep_body(score: Score, index: int, raw: bytes) -> None:
         return
     line = orjson.loads(head + b"}")
     if line["status"] == 200:
-        kept = {"depth": score.bodies, "open_interest": score.interest}.get(line["what"])
-        if kept is not None:
-            kept[line["symbol"]].append((index, body[:-1]))
+        what, symbol = line["what"], line["symbol"]
+        kept = score.bodies[symbol] if what == "depth" else score.polled[what, symbol]
+        kept.append((index, body[:-1]))
 
 
 def _is_depth(decoder: Decoder, symbol: str, raw: bytes) -> bool:
@@ -206,7 +206,7 @@ class Desk:
         if what == "depth":
             return self._depth(symbol, limit, position)
         # What was never recorded is refused: an invented open interest would become somebody's signal.
-        bodies = self._score.interest.get(symbol, [])
+        bodies = self._score.polled.get((what, symbol), [])
         met = [body for index, body in bodies if index <= position] or [body for _, body in bodies[:1]]
         return (200, met[-1]) if met else refusal(400, f"the tape has no {what} of {symbol}")
 

@@ -83,6 +83,10 @@ class Emulator:
             create_connection=Deaf if self._faults.deaf else None,
         )
         self._port = self._server.sockets[0].getsockname()[1]
+        # The websocket server answers GET alone.
+        self._poster: asyncio.Server | None = None
+        if self.venue.instruments_query is not None:
+            self._poster = await asyncio.start_server(self._posted, self._host, 0)
         self._playing = asyncio.create_task(self._play())
         return self
 
@@ -94,6 +98,9 @@ class Emulator:
             await self._playing
         self._server.close()
         await self._server.wait_closed()
+        if self._poster is not None:
+            self._poster.close()
+            await self._poster.wait_closed()
 
     @property
     def socket_url(self) -> str:
@@ -103,7 +110,8 @@ class Emulator:
     @property
     def rest_url(self) -> str:
         """Base URL of the REST resources."""
-        return f"http://{self._host}:{self._port}"
+        port = self._port if self._poster is None else self._poster.sockets[0].getsockname()[1]
+        return f"http://{self._host}:{port}"
 
     async def finished(self) -> None:
         """Wait until the last frame of the tape has been handed to the network."""
@@ -177,9 +185,24 @@ class Emulator:
                 return None
             self._refusals -= 1
             return self._response(self._faults.refusal_status, b"{}")
-        route = self.venue.emulation.route(request.path)
+        return await self._answer(request.path)
+
+    async def _posted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer one request that was posted; what it asks for is said by its path."""
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            _, path, _ = head.split(" ", 2)
+            length = head.lower().partition("content-length:")[2].partition("\r\n")[0].strip()
+            await reader.readexactly(int(length) if length.isdigit() else 0)
+            writer.write((await self._answer(path)).serialize())
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, path: str) -> Response:
+        """Answer a REST request."""
+        route = self.venue.emulation.route(path)
         if route is None:
-            return self._response(*refusal(404, f"unknown path {request.path}"))
+            return self._response(*refusal(404, f"unknown path {path}"))
         what, symbol, limit = route
         self.counts[f"rest_{what}"] += 1
         async with self._timeline.serving():

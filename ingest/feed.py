@@ -60,7 +60,7 @@ class Feed:
         record: Callable[[int, bytes], None],
         instruments: Sequence[Instrument] = (),
         idle: Callable[[int], None] | None = None,
-        idle_after: float = 0.005,
+        grid: int = 5_000_000,
         rest_url: str | None = None,
         socket_url: str | None = None,
         proxy: str | None = None,
@@ -68,14 +68,19 @@ class Feed:
     ) -> None:
         """Prepare. `deliver`, `record` and `idle` are called in one other thread, one at a time.
 
-        `idle` is called with a stamp after a busy spell: everything received before it has been delivered.
+        `idle` is called with a stamp once the next line of a grid of so many ns is passed and nothing more has come:
+        everything received before it has been delivered.
         """
         if not symbols:
             raise BadConfig(f"no symbol of {venue.name} is named, allowed is one at least")
         self.venue, self.symbols = venue, tuple(symbols)
         self._stamp = stamp
         self._told = stamp.offset
-        self._idle, self._idle_after, self._owed = idle, idle_after, False
+        self._idle, self._grid, self._owed = idle, grid, False
+        #: Stamp of the newest frame or line that the intake has taken.
+        self._taken = 0
+        #: Last line of the grid that `idle` was called for.
+        self._told_idle = 0
         self._proxy, self._most = proxy, most
         self._rest_url, self._socket_url = rest_url or venue.rest, socket_url
         session = Session(venue, symbols, instruments)
@@ -170,14 +175,23 @@ class Feed:
         return self._stamp.after(ROOM)
 
     def put(self, received: int, link: Link | None, content: Content) -> None:
-        """Queue a line; frames only while there is room."""
+        """Queue a line of our own."""
         if isinstance(content, bytes):
-            if link is not None and self._bytes > self._most:
-                self._intake.counts["overflows"] += 1
-                link.abort(f"{self._bytes} bytes wait, allowed are {self._most}")
-                return
             self._bytes += len(content)
         self._lines.append((received, link, content))
+        self._ready.set()
+
+    def put_frames(self, received: int, link: Link, whole: Sequence[bytes]) -> None:
+        """Queue frames of one read while there is room; the first was stamped, the others are here."""
+        for raw in whole:
+            if self._bytes > self._most:
+                self._intake.counts["overflows"] += 1
+                link.abort(f"{self._bytes} bytes wait, allowed are {self._most}")
+                break
+            self._bytes += len(raw)
+            self._lines.append((received, link, raw))
+            received += ROOM
+        self._stamp.after((len(whole) - 1) * ROOM)
         self._ready.set()
 
     def handover(self, streams: Sequence[Stream], successor: int) -> Handover | None:
@@ -201,9 +215,10 @@ class Feed:
                 outcome = await asyncio.get_running_loop().run_in_executor(thread, self._intake.take, lines)
                 self._bytes -= sum(len(content) for _, _, content in lines if isinstance(content, bytes))
                 self._heed(outcome, rest)
+                self._taken = max((at for at, _, content in lines if isinstance(content, bytes)), default=self._taken)
                 if not self._lines and not self._ending:
                     self._ready.clear()
-                    self._rest_after(lines)
+                    self._await_line()
         finally:
             # A consumer that never returns must not hold up the loop as well.
             thread.shutdown(wait=False)
@@ -229,19 +244,25 @@ class Feed:
             for carrier in self._carriers:
                 carrier.void(outcome.void)
 
-    def _rest_after(self, lines: Sequence[Line]) -> None:
-        """Call `idle` once nothing more has come for a while."""
-        if self._idle is not None and not self._owed and any(isinstance(content, bytes) for _, _, content in lines):
+    def _await_line(self) -> None:
+        """Call `idle` as soon as the line of the grid behind what was taken is passed, once for each such line."""
+        if self._idle is not None and not self._owed and self._taken >= self._told_idle:
             self._owed = True
-            asyncio.get_running_loop().call_later(self._idle_after, self._say_idle, self._idle)
+            line = (self._taken // self._grid + 1) * self._grid
+            wait = max(0, self._stamp.until(line)) / SECOND
+            asyncio.get_running_loop().call_later(wait, self._say_idle, self._idle, line)
 
-    def _say_idle(self, idle: Callable[[int], None]) -> None:
+    def _say_idle(self, idle: Callable[[int], None], line: int) -> None:
         def say(received: int) -> list[bytes]:
             idle(received)
             return []
 
         self._owed = False
-        self.put(self.now(), None, say)
+        # A timer may be early by the loop's resolution.
+        if self._stamp.until(line) <= 0:
+            self._told_idle = line
+            self.put(self.now(), None, say)
+        self._await_line()
 
     async def _until_failed(self, intake: "asyncio.Task[None]") -> None:
         await asyncio.shield(intake)

@@ -38,6 +38,10 @@ class Queue(Protocol):
         """Queue, in the order of the stamps."""
         ...
 
+    def put_frames(self, received: int, link: "Link", whole: Sequence[bytes]) -> None:
+        """Queue frames of one read while there is room; the first was stamped, the others are here."""
+        ...
+
     def handover(self, streams: Sequence[Stream], successor: int) -> Handover | None:
         """Begin a handover with a decoder that knows the instruments; None: this venue's books do not go over."""
         ...
@@ -101,10 +105,10 @@ class Link:
         names = [stream.name for stream in streams]
         self._queue.put(self._queue.now(), None, control.opened(self.number, self.socket, names))
 
-    def frame(self, received: int, raw: bytes) -> None:
-        """Queue a frame."""
+    def frames(self, received: int, whole: Sequence[bytes]) -> None:
+        """Queue frames."""
         if not self._why:
-            self._queue.put(received, self, raw)
+            self._queue.put_frames(received, self, whole)
 
     def lost(self, code: int, reason: str) -> None:
         """Tell the tape; streams that are being handed over go to whichever connection is left."""

@@ -280,7 +280,9 @@ class Session:
             track = self._tracks.get(symbol)
             if track is None:
                 lanes = self._freshness.of(symbol)
-                self._tracks[symbol] = Track(self._venue, known[symbol], lanes, self._counts, self._requests)
+                self._tracks[symbol] = Track(
+                    self._venue, known[symbol], lanes, self._counts, self._requests, foreign=self._foreign
+                )
             elif track.instrument != known[symbol]:
                 track.instrument = known[symbol]
                 if not track.is_new:

@@ -51,6 +51,10 @@ class Stamp:
         self.monotonic = stamp - self.offset
         return stamp
 
+    def until(self, stamp: int) -> int:
+        """Say how many ns from now a stamp would be of; less than 0 where it is past."""
+        return stamp - self.offset - self._monotonic()
+
     def after(self, room: int = 1) -> int:
         """Follow the newest stamp without reading the clock: one more frame of the same socket read."""
         self.last += room

@@ -156,6 +156,7 @@ class BookSync(Generic[Item]):
         early, self._early = self._early, -1
         if self._numbered and not self._linked and early > last:
             return False
+        self._held.clear()
         self.state = State.SYNCED
         self.last = last
         self._old = 0

@@ -62,7 +62,7 @@ class Timeline:
     async def subscribe(self, connection: ServerConnection, streams: Sequence[str]) -> None:
         """Let a connection carry streams from the next step on."""
         for stream in streams:
-            self._carriers[stream].add(connection)
+            self._carrying(stream).add(connection)
             if stream in self._depth and self._speed is None:
                 self._unsynced.add(self._depth[stream])
         async with self._changed:
@@ -71,7 +71,11 @@ class Timeline:
     def unsubscribe(self, connection: ServerConnection, streams: Sequence[str]) -> None:
         """Let a connection carry streams no more."""
         for stream in streams:
-            self._carriers[stream].discard(connection)
+            self._carrying(stream).discard(connection)
+
+    def _carrying(self, stream: str) -> set[ServerConnection]:
+        """Give the connections that carry a stream; those named `subscription#SYMBOL` are one subscription."""
+        return self._carriers[stream.partition("#")[0]]
 
     def forget(self, connection: ServerConnection) -> None:
         """Send nothing more to a connection."""
@@ -80,16 +84,18 @@ class Timeline:
             carriers.discard(connection)
 
     def answer(self, connection: ServerConnection, frame: bytes, stream: str = "") -> None:
-        """Send a connection something that is not on the tape, in its place among the frames."""
+        """Send a connection what is not on the tape, in its place; numbered with the others if it is of a stream."""
         if connection.state is State.OPEN:
-            own = self._numbered(connection, frame, stream)
+            own = self._numbered(connection, frame, stream) if stream else frame
             connection.transport.write(Frame(Opcode.TEXT, own).serialize(mask=False))
 
     def _numbered(self, connection: ServerConnection, frame: bytes, stream: str) -> bytes:
         if self._renumber is None:
             return frame
-        self._sent[connection] += 1
-        return self._renumber(frame, stream, self._sent[connection] - 1)
+        own = self._renumber(frame, stream, self._sent[connection])
+        # What comes back as it was has no number on this venue.
+        self._sent[connection] += own is not frame
+        return own
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -109,7 +115,7 @@ class Timeline:
     async def carried(self, streams: Collection[str]) -> None:
         """Wait until every one of these streams has a subscriber."""
         async with self._changed:
-            await self._changed.wait_for(lambda: all(self._carriers[stream] for stream in streams))
+            await self._changed.wait_for(lambda: all(self._carrying(stream) for stream in streams))
 
     async def play(self) -> None:
         """Play the tape once."""
@@ -138,7 +144,7 @@ class Timeline:
         for played, step in enumerate(steps, 1):
             stream = step.frame.stream
             if step.act is Act.LOSE:
-                self._sent.update(self._carriers[stream])
+                self._sent.update(self._carrying(stream))
                 self.position = max(self.position, step.frame.index)
                 continue
             if step.act is not Act.SEND:
@@ -150,12 +156,12 @@ class Timeline:
                 continue
             self.position = max(self.position, step.frame.index)
             if self._renumber is not None:
-                for connection in self._carriers[stream]:
+                for connection in self._carrying(stream):
                     own = self._numbered(connection, step.frame.raw, stream)
                     outgoing[connection].append(Frame(Opcode.TEXT, own).serialize(mask=False))
-            elif self._carriers[stream]:
+            elif self._carrying(stream):
                 wire = Frame(Opcode.TEXT, step.frame.raw).serialize(mask=False)
-                for connection in self._carriers[stream]:
+                for connection in self._carrying(stream):
                     outgoing[connection].append(wire)
             if self._depth.get(stream) in self._unsynced:
                 break
@@ -190,7 +196,7 @@ class Timeline:
         return set().union(*self._carriers.values())
 
     def _end(self, step: Step) -> None:
-        concerned = set(self._carriers[step.frame.stream]) if step.frame.stream else self.connections()
+        concerned = set(self._carrying(step.frame.stream)) if step.frame.stream else self.connections()
         self.counts[step.act.name.lower()] += len(concerned)
         for connection in concerned:
             self.forget(connection)

@@ -84,7 +84,10 @@ class Track:
         lanes: Sequence[Lane | None],
         counts: Counter[str],
         requests: dict[tuple[str, str], Request],
+        *,
+        foreign: bool = False,
     ) -> None:
+        """Begin; a foreign tape may bring a REST snapshot even where we would have let the socket send it."""
         self.instrument = instrument
         self._key = instrument.key
         self._lanes = lanes
@@ -93,7 +96,8 @@ class Track:
         self._path = venue.snapshot_path(instrument.symbol)
         self._resync = venue.resync
         self._rest = venue.resync == "rest"
-        self.sync: BookSync[Decoded] = BookSync(instrument.key, venue.sequence, bridged=self._rest)
+        bridged = self._rest or (foreign and venue.sequence == "consecutive")
+        self.sync: BookSync[Decoded] = BookSync(instrument.key, venue.sequence, bridged=bridged)
         self._mirror = None if venue.rule is None else Mirror(instrument, venue.rule)
         #: From when on a diff that is early shows that the snapshot was lost.
         self._due = 0

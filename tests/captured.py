@@ -12,9 +12,10 @@ from ingest.venues import Venue, load
 #: Venue -> files of its capture.
 CAPTURES: Final = {
     "binance_spot": ["BINANCE.ws.1.0.gz", "BINANCE.http.0.0.gz"],
-    "binance_usdm": ["BINANCE_FUTURES.ws.1.0.gz", "BINANCE_FUTURES.http.0.0.gz"],
+    "bitfinex": ["BITFINEX.ws.11.0.gz"],
     "bitget": ["BITGET.ws.2.0.gz", "BITGET.ws.1.0.gz"],
     "bitget_spot": ["BITGET.ws.1.0.gz", "BITGET.ws.2.0.gz"],
+    "bitmex": ["BITMEX.ws.1.0.gz"],
     "bybit_linear": ["BYBIT.jsonl.zst"],
     "bybit_spot": ["BYBIT.jsonl.zst"],
     "coinbase_advanced": ["COINBASE.jsonl.zst"],

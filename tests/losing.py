@@ -20,7 +20,7 @@ import orjson
 
 from engine.errors import BadFrame
 from engine.instrument import Instrument
-from engine.schema import Batch, Kind
+from engine.schema import Batch, Channel, Kind
 from ingest import control
 from ingest.emulation import Desk, read_score
 from ingest.mirror import Mirror, Rule
@@ -94,7 +94,7 @@ class _Path:
         self.desk = Desk(venue, instruments, self.score)
         symbols = [i.symbol for i in instruments]
         self.streams = venue.streams(symbols)
-        self.books = {s.symbol: s.name for s in self.streams if s.name in {f.stream for f in self.score.frames}}
+        self.books = {s.symbol: s.name for s in self.streams if s.channel == Channel.DEPTH}
         self.session = Session(venue, symbols, instruments)
         self.readers = {i.symbol: Reader(Mirror(i, Rule())) for i in instruments}
         self.connection = self.sent = self.at = 0
@@ -163,8 +163,9 @@ class _Path:
 
     def numbered(self, raw: bytes, stream: str) -> bytes:
         renumber = self.venue.emulation.renumber
-        self.sent += 1
-        return raw if renumber is None else renumber(raw, stream, self.sent - 1)
+        own = raw if renumber is None else renumber(raw, stream, self.sent)
+        self.sent += own is not raw
+        return own
 
     def connect(self) -> None:
         if self.connection:
@@ -178,7 +179,7 @@ class _Path:
         for frame in self.venue.subscribe(self.streams):
             asked = self.venue.emulation.subscribed(frame)
             if asked is not None:
-                self.receive(self.numbered(asked[1], ""))
+                self.receive(asked[1])
 
     def mend(self, now: int, position: int) -> None:
         """Do what the session has asked for, once its time has come."""

@@ -9,6 +9,7 @@ SPOT, LINEAR, INVERSE = Contract.SPOT, Contract.LINEAR, Contract.INVERSE
 
 #: Venue -> two symbols, the first one's quote and contract, and what else its instrument must be like.
 SAMPLES: Final[dict[str, tuple[tuple[str, str], str, Contract, dict[str, int]]]] = {
+    "binance_coinm": (("BTCUSD_PERP", "ETHUSD_PERP"), "USD", INVERSE, {"size_decimals": 0, "contract_size": 10**10}),
     "binance_spot": (
         ("BTCUSDT", "ETHUSDT"),
         "USDT",
@@ -16,14 +17,18 @@ SAMPLES: Final[dict[str, tuple[tuple[str, str], str, Contract, dict[str, int]]]]
         {"price_decimals": 8, "size_decimals": 8, "tick": 1_000_000},
     ),
     "binance_usdm": (("BTCUSDT", "ETHUSDT"), "USDT", LINEAR, {}),
+    "bitfinex": (("tBTCUSD", "tETHUSD"), "USD", SPOT, {"price_decimals": 3, "size_decimals": 8, "tick": 1}),
     "bitget": (("BTCUSDT", "ETHUSDT"), "USDT", LINEAR, {}),
     "bitget_spot": (("BTCUSDT", "ETHUSDT"), "USDT", SPOT, {}),
+    "bitmex": (("XBTUSD", "ETHUSD_X"), "USD", INVERSE, {"size_decimals": 0, "contract_size": 10**8}),
     "bybit_inverse": (("BTCUSD", "ETHUSD"), "USD", INVERSE, {"size_decimals": 0, "contract_size": 10**8}),
     "bybit_linear": (("BTCUSDT", "ETHUSDT"), "USDT", LINEAR, {}),
     "bybit_spot": (("BTCUSDT", "ETHUSDT"), "USDT", SPOT, {}),
     "coinbase_advanced": (("BTC-USD", "ETH-USD"), "USD", SPOT, {}),
     "coinbase_exchange": (("BTC-USD", "ETH-USD"), "USD", SPOT, {}),
     "deribit": (("BTC-PERPETUAL", "ETH-PERPETUAL"), "USD", INVERSE, {"size_decimals": 0, "contract_size": 10**8}),
+    "gate_futures": (("BTC_USDT", "ETH_USDT"), "USDT", LINEAR, {"contract_size": 10**6}),
+    "hyperliquid": (("BTC", "ETH"), "USDC", LINEAR, {"price_decimals": 3, "size_decimals": 3, "tick": 1}),
     "kraken_futures": (("PF_XBTUSD", "PF_ETHUSD"), "USD", LINEAR, {}),
     "kraken_spot": (("BTC/USD", "ETH/USD"), "USD", SPOT, {}),
     "okx": (("BTC-USDT-SWAP", "ETH-USDT-SWAP"), "USDT", LINEAR, {}),

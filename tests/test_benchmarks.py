@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -175,10 +176,13 @@ def test_a_delay_runs_from_the_frame_that_called_for_the_signal() -> None:
     wire = b'\x81\x7e\x00\xff{"stream":"x","data":{"e":"bookTicker","u":7,"s":"X","b":"1.0"}}'
     assert key_of(wire) == (b"bookTicker", 7)
     sent = {(b"depthUpdate", 1): 0, (b"bookTicker", 7): 3 * second, (b"depthUpdate", 2): second}
-    rows = {111: (b"bookTicker", 7), 112: (b"depthUpdate", 2)}
-    met = [(3 * second + 2_000_000, b'{"time":111}'), (3 * second, b'{"time":112}'), (3 * second, b'{"time":113}')]
+    rows = {111: ((b"bookTicker", 7), 51), 112: ((b"depthUpdate", 2), 52)}
+    met = [(3 * second + 9_000_000, b'{"time":111}'), (3 * second, b'{"time":112}'), (3 * second, b'{"time":113}')]
+    produced = {51: 3 * second + 2_000_000}
+    computed = {crc32(b'{"time":111}'): 3 * second + 5_000_000}
     # The second is of the first two seconds, the third of a row that no frame is known of.
-    assert delays(met, rows, sent) == [2.0]
+    found = delays(met, rows, sent, produced, computed)
+    assert found == {"linger": [2.0], "engine": [3.0], "desk": [7.0], "whole": [9.0]}
 
 
 def test_the_afternoon_book_waits_for_its_snapshot() -> None:

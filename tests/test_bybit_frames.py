@@ -138,13 +138,18 @@ def test_trades_have_aggressors_and_ids_of_63_bits() -> None:
     its = decoder()
     spot = {**PRINT, "i": "2290000001189048101", "S": "Buy"}
     (decoded,) = its.decode(frame("publicTrade.BTCUSDT", [PRINT, {**PRINT, "BT": True}, spot], "snapshot"))
-    assert decoded.message[["published", "count", "last"]].tolist() == [(T * MS, 2, 2290000001189048101)]
+    assert decoded.message[["published", "count", "last"]].tolist() == [(T * MS, 2, 753843954913)]
     first, second = decoded.rows.tolist()
     assert first[:3] == second[:3] == ((T - 3) * MS, 6_511_420, 4)
     assert (first[4:6], second[3:6]) == ((1, -1), (2290000001189048101, 1, 1))
     assert 0 < first[3] < 1 << 63
     assert first[3] == decoder().decode(TRADE)[0].rows["id"][0]
     assert its.counts["block_trade"] == 1
+    # A sweep goes on in a second message: it may not look like a repetition of the first one.
+    (further,) = its.decode(TRADE)
+    assert further.message[["first", "last", "count"]].tolist() == [(0, 0, 1)]
+    (next_one,) = its.decode(frame("publicTrade.BTCUSDT", [{**PRINT, "seq": 753843954914}], "snapshot"))
+    assert next_one.message[["first", "last"]].tolist() == [(753843954914, 753843954914)]
     assert its.decode(frame("publicTrade.BTCUSDT", [{**PRINT, "BT": True}], "snapshot")) == []
 
 

@@ -155,3 +155,10 @@ def test_the_schema_takes_what_we_take_and_refuses_what_we_refuse() -> None:
 def test_the_worker_section_has_the_worker_s_own_defaults() -> None:
     section, settings = WorkerSection(), WorkerConfig()
     assert (section.snapshot_every, section.retention_passed) == (settings.snapshot_every, settings.retention_passed)
+
+
+def test_the_window_of_a_record_is_milliseconds() -> None:
+    assert load(None, {}).ingest.linger == 5.0
+    assert load(None, {"AIRPOCKET__INGEST__LINGER": "0.5"}).ingest.linger == 0.5
+    with pytest.raises(BadConfig, match=r"\[ingest\] linger is 0.0, allowed are milliseconds from 0.1 to 1000"):
+        load(None, {"AIRPOCKET__INGEST__LINGER": "0"})

@@ -13,6 +13,7 @@ from engine.config import EngineConfig
 from engine.pipeline import Pipeline
 from engine.schema import Kind
 from engine.topics import SIGNAL_DEPTH
+from ingest.venues import names
 from sinks.topic import TopicSink
 from tests.stream import message, opening
 
@@ -25,6 +26,7 @@ PAGES = [
         "CONTRIBUTING.md",
         "docs/cli.md",
         "docs/signals.md",
+        "docs/venues.md",
         "docs/benchmarks.md",
     )
 ]
@@ -83,3 +85,8 @@ def test_the_example_prints_what_the_topic_holds() -> None:
             desk.kill()
             desk.communicate()
     assert printed[-1][:3] == ["one:AUSD", "ok", "100.0"]
+
+
+def test_the_page_of_venues_lists_every_venue() -> None:
+    rows = (ROOT / "docs" / "venues.md").read_text().splitlines()
+    assert [row.split("`")[1] for row in rows if row.startswith("| `")] == names()

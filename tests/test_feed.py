@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
-from airpocket.live import settled
+from airpocket.settled import settled
 from engine import wire
 from engine.errors import BadConfig, Undelivered
 from engine.schema import Batch
@@ -232,3 +232,24 @@ def test_a_venue_cannot_speak_for_the_feed(btc: Path) -> None:
     caught = asyncio.run(run())
     assert forged not in [raw for _, raw in caught.tape]
     assert caught.feed.counts["forged"] == 1
+
+
+def test_who_waits_is_told_when_the_line_behind_the_newest_rows_is_passed(btc: Path) -> None:
+    grid = 5_000_000
+    newest, told = 0, 0
+
+    def deliver(batches: Sequence[Batch]) -> None:
+        nonlocal newest
+        newest = int(batches[-1].messages["received"][-1])
+
+    def idle(received: int) -> None:
+        nonlocal told
+        told = received
+
+    async def then(caught: Caught, emulator: Emulator) -> None:
+        # Without this the last rows would wait for a next one that does not come.
+        await caught.until(lambda: told >= (newest // grid + 1) * grid)
+        assert newest
+
+    options = {"deliver": deliver, "idle": idle, "grid": grid}
+    asyncio.run(played(tuned(), head(btc, 300), speed=1.0, feed=options, then=then))

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -203,3 +204,55 @@ def test_an_outbox_drops_rows_after_a_failure_and_says_so_once() -> None:
     with pytest.raises(Undelivered, match="gone"):
         outbox.close(1.0)
     assert [str(error) for error in told] == ["the broker is gone"]
+
+
+class Held:
+    """A sink that keeps its first write waiting, and tells what was asked of it."""
+
+    def __init__(self, error: AirpocketError | None = None) -> None:
+        self.asked: list[str] = []
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.error = error
+
+    def write(self, records: Sequence[Record]) -> None:
+        self.begun.set()
+        self.go.wait(10)
+        self.asked.append(f"write {len(records)}")
+
+    def flush(self) -> None:
+        self.asked.append("flush")
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None: ...
+
+
+def test_a_record_does_not_wait_for_the_delivery_of_the_one_before_it() -> None:
+    sink = Held()
+    outbox = Outbox(sink, lambda error: None)
+    batch = Batch(instrument="v:S", asset="S", messages=message(Kind.RESYNC))
+    outbox.put([batch])
+    assert sink.begun.wait(10)
+    outbox.put([batch, batch])
+    sink.go.set()
+    outbox.close(5.0)
+    assert sink.asked[:2] == ["write 1", "write 2"]
+    assert sink.asked[-1] == "flush"
+
+
+def test_what_was_not_delivered_is_told_while_no_rows_come() -> None:
+    told: list[AirpocketError] = []
+    failed = threading.Event()
+
+    def hear(error: AirpocketError) -> None:
+        told.append(error)
+        failed.set()
+
+    sink = Held(Undelivered("the broker is gone"))
+    sink.go.set()
+    outbox = Outbox(sink, hear)
+    outbox.put([Batch(instrument="v:S", asset="S", messages=message(Kind.RESYNC))])
+    assert failed.wait(10)
+    assert [str(error) for error in told] == ["the broker is gone"]
+    with pytest.raises(Undelivered, match="gone"):
+        outbox.close(1.0)

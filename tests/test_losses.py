@@ -12,6 +12,7 @@ pytestmark = pytest.mark.tape
 #: Venue -> levels a side that its checksum proves, 0 where ids prove all. (OKX's capture is of 2022, before its books
 #: had ids; Bitget's of its first version, which had none.)
 PROOFS = {
+    "bitfinex": 0,
     "bitget": 25,
     "bitget_spot": 25,
     "bybit_linear": 0,

@@ -101,3 +101,15 @@ def test_a_block_lasts_as_long_as_the_venue_said() -> None:
     assert limit.reserve(100.0) == 0.0
     limit.block(130.0)
     assert 29.9 < limit.reserve(100.0) < 30.2
+
+
+def test_the_time_until_a_stamp_is_told_without_taking_one() -> None:
+    clocks = Clocks()
+    clocks.go(1_000)
+    last = clocks.stamp.take()
+    assert clocks.stamp.until(last + 1_000) == 1_000
+    clocks.go(400)
+    assert clocks.stamp.until(last + 1_000) == 600
+    clocks.go(700)
+    assert clocks.stamp.until(last + 1_000) == -100
+    assert clocks.stamp.last == last

@@ -22,6 +22,8 @@ def replay(
 ) -> None:
     """Play tapes, or one lake, through book and signals, without a broker: the same bytes as live, at every run.
 
+    Files of Tardis (.csv, .csv.gz) and of hftbacktest (.npz, beside --venue VENUE:SYMBOL) play as well.
+
     TIME is ISO 8601 (UTC unless it says otherwise) or integer nanoseconds. Books are built from the tape's first line
     on, whatever --from says.
 
@@ -46,29 +48,39 @@ def replay(
 
 def convert(
     tapes: Tapes,
-    to: Annotated[str, typer.Option("--to", metavar="LAKE", help="Folder of the lake; made where it is not there.")],
+    to: Annotated[str, typer.Option("--to", metavar="FOLDER", help="Where to; made where it is not there.")],
+    form: Annotated[
+        str, typer.Option("--format", metavar="parquet|hftbacktest|tardis", help="What to write.")
+    ] = "parquet",
     venue: Venue = None,
     json: Json = False,
 ) -> None:
-    """Write the market rows of tapes as Parquet, to query and to replay; all of them or none.
+    """Write the market rows of tapes as Parquet, to query and to replay, or for others; all of them or none.
+
+    Tapes may also be files of Tardis (.csv, .csv.gz) or hftbacktest (.npz); and, for others, one lake.
 
     \b
     Example:
       airpocket convert tapes/ --to lake
+      airpocket convert tapes/ --to csv --format tardis
     """
     from pathlib import Path
 
     from airpocket.converting import convert as write
 
-    write(tapes, Path(to), venue, json=json)
+    write(tapes, Path(to), venue, json=json, form=form)
 
 
 def verify(tapes: Tapes, venue: Venue = None, json: Json = False) -> None:
     """Check tapes whole: stamps, sequences, books against the venue's own best prices. Status 0 where all is right.
 
+    A flat file (CSV of depth or trades, known by its header) is checked cell by cell: each finding names row, columns,
+    what was met and what is allowed.
+
     \b
     Example:
       airpocket verify tapes/ --json
+      airpocket verify trxusdt_depth.csv.gz
     """
     from airpocket.report import lines
     from airpocket.verify import verify as audit

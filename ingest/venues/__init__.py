@@ -106,7 +106,8 @@ class Limits:
 class Emulation:
     """The venue's own side of the wire, for the emulator: pure functions, no server."""
 
-    #: Path with query -> (what, symbol, limit), what being "depth", "instruments" or "open_interest"; None: unknown.
+    #: Path with query -> (what, symbol, limit), what being "depth", "instruments", "open_interest" or "risk"; None:
+    #: unknown.
     route: Callable[[str], tuple[str, str, int] | None]
     #: Frame -> name of the stream it belongs to, or None for an ACK.
     stream_of: Callable[[bytes], str | None]
@@ -182,6 +183,8 @@ class Venue:
     headers: dict[str, str] = field(default_factory=dict)
     #: What is posted to `instruments_path`; None: it is a GET.
     instruments_query: bytes | None = None
+    #: Other hosts of the same websocket, former ones too: what a capture may name.
+    hosts: tuple[str, ...] = ()
     #: symbol -> REST path of how near auto-deleveraging is; None where it has none.
     risk_path: Callable[[str], str | None] = lambda symbol: None
 

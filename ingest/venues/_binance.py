@@ -1,4 +1,4 @@
-"""Binance's frames in, rows out: one decoder for spot and USD-M futures, which differ in few keys.
+"""Binance's frames in, rows out: one decoder for spot and both kinds of futures, which differ in few keys.
 
 Frames go through a byte scanner: depth through the one for books, trades, touches and marks by their forms
 (`ingest.venues._binance_forms`). All others, and what a scanner refuses, go through orjson and strict checks. Prices
@@ -7,8 +7,9 @@ places whatever the instrument's, are rounded to the instrument's decimals.
 
 Facts, from the venue's documentation and from captures (2026): `markPriceUpdate` calls the next funding time `T` and
 the estimated settle price `P`; spot's `bookTicker` has no `e` and no clock; futures' `trade` may come with an `X` other
-than MARKET and a zero price for what is not a trade; `forceOrder` is one order a second and symbol at most, the largest
-since 2026-04-10, the latest before; its `S` is the order's side, so SELL means that a long was liquidated.
+than MARKET and a zero price for what is not a trade; `forceOrder` is one order a second and symbol at most (which one
+is dated below); its `S` is the order's side, so SELL means that a long was liquidated. COIN-M names the pair beside the
+symbol (`ps`) and counts contracts. Before 2020-08 mark prices came without the index price.
 """
 
 from collections import Counter
@@ -42,8 +43,15 @@ from ingest.venues import Decoded, Stream
 from ingest.venues._binance_forms import forms
 from ingest.venues._fields import book_side, identity, level_rows, member, moment, sorted_side, stamps
 
-#: Binance shows the largest liquidation of a second from this day on, before it the latest. ns.
+#: USD-M shows the largest liquidation of a second from this day on, 2026-04-10, before it the latest. ns.
 LARGEST_SINCE: Final = 1_775_779_200_000_000_000
+#: COIN-M's documentation says the latest; since it runs on USD-M's system, 2026-06-30, it may be either. ns.
+MERGED_SINCE: Final = 1_782_777_600_000_000_000
+#: Which liquidations a feed shows, and since when, the newest first.
+USDM_COVERAGE: Final = ((LARGEST_SINCE, Coverage.SAMPLED_LARGEST), (0, Coverage.SAMPLED_LATEST))
+COINM_COVERAGE: Final = ((MERGED_SINCE, Coverage.SAMPLED), (0, Coverage.SAMPLED_LATEST))
+#: How near auto-deleveraging is, by USD-M's rating of a symbol (since 2025-11-19; rated anew every 30 min).
+RISKS: Final = {"low": 0, "medium": 1, "high": 2}
 
 #: A stream's name after the symbol and its @ -> the event that it carries (bookTicker of spot has no `e`).
 STREAMS: Final = {
@@ -95,12 +103,17 @@ _Scanned: TypeAlias = tuple[Callable[[bytes, Words, str, Channel], Decoded | int
 class BinanceDecoder:
     """Frames of some instruments in, rows out."""
 
-    def __init__(self, instruments: dict[str, Instrument], futures: bool) -> None:
-        #: What was met: frames that were read `slowly`, and of those the `rescanned:<refusal>` ones, that a scanner
-        #: would not read.
+    def __init__(
+        self,
+        instruments: dict[str, Instrument],
+        futures: bool,
+        coverage: Sequence[tuple[int, Coverage]] = USDM_COVERAGE,
+    ) -> None:
+        #: Frames that were read `slowly`, and of those the `rescanned:<refusal>` ones, that a scanner would not read.
         self.counts: Counter[str] = Counter()
         self._instruments = instruments
         self._futures = futures
+        self._coverage = coverage
         #: Stream -> its event and symbol.
         self._streams = {
             f"{symbol.lower()}@{name}": (event, symbol) for symbol in instruments for name, event in STREAMS.items()
@@ -173,8 +186,8 @@ class BinanceDecoder:
         content = _parse(body)
         if channel == Channel.DEPTH:
             return [self._snapshot(instrument, content)]
-        if channel == Channel.OPEN_INTEREST and self._futures:
-            return [self._open_interest(instrument, content)]
+        if channel in (Channel.OPEN_INTEREST, Channel.RISK) and self._futures:
+            return [self._polled(instrument, channel, content)]
         raise BadFrame("unknown_channel", f"no REST body of channel {channel!r} is known")
 
     def forget(self, connection: int) -> None:
@@ -307,10 +320,11 @@ class BinanceDecoder:
         decimals = instrument.price_decimals
         values = [
             (at, rounded(content.get("p"), decimals), 0, Reference.MARK, 0, 0, 0),
-            (at, rounded(content.get("i"), decimals), 0, Reference.INDEX, 0, 0, 0),
         ]
-        # Delivery contracts have no funding: their rate is an empty text.
-        if content.get("r") != "":
+        if "i" in content:
+            values.append((at, rounded(content["i"], decimals), 0, Reference.INDEX, 0, 0, 0))
+        # Delivery contracts have no funding: their rate is an empty text, or not there.
+        if content.get("r", "") != "":
             rate = signed(content.get("r"), FUNDING_DECIMALS)
             values.append((at, rate, moment(content, "T"), Reference.FUNDING, 0, 0, 0))
         row = message(Kind.REFERENCE, exchanged=at, published=at, count=len(values))
@@ -326,20 +340,26 @@ class BinanceDecoder:
         if side is None:
             raise BadFrame("bad_side", f"{order['S']!r}, allowed are BUY and SELL")
         average = rounded(order["ap"], decimals) if "ap" in order else 0
-        coverage = Coverage.SAMPLED_LARGEST if exchanged >= LARGEST_SINCE else Coverage.SAMPLED_LATEST
+        coverage = next(each for since, each in self._coverage if exchanged >= since)
         price, size = _positive(order, "p", decimals), _positive(order, "q", instrument.size_decimals)
         row = message(Kind.LIQUIDATION, exchanged=exchanged, published=published, count=1)
         rows = np.array([(exchanged, price, size, average, side, PriceKind.ORDER_LIMIT, coverage, 0, 0)], LIQUIDATION)
         return [Decoded(symbol=instrument.symbol, channel=Channel.LIQUIDATION, message=row, rows=rows)]
 
-    def _open_interest(self, instrument: Instrument, content: dict[str, Any]) -> Decoded:
+    def _polled(self, instrument: Instrument, channel: Channel, content: dict[str, Any]) -> Decoded:
         if content.get("symbol") != instrument.symbol:
             raise BadFrame("unknown_symbol", f"asked for {instrument.symbol}, got {content.get('symbol')!r}")
-        at = moment(content, "time")
-        value = scaled(content.get("openInterest"), instrument.size_decimals)
+        if channel == Channel.OPEN_INTEREST:
+            at, what = moment(content, "time"), Reference.OPEN_INTEREST
+            value = scaled(content.get("openInterest"), instrument.size_decimals)
+        else:
+            at, what, rating = moment(content, "updateTime"), Reference.DELEVERAGING, member(content, "adlRisk", str)
+            if rating not in RISKS:
+                raise BadFrame("bad_risk", f"{rating[:40]!r}, allowed are {', '.join(RISKS)}")
+            value = RISKS[rating]
         row = message(Kind.REFERENCE, exchanged=at, published=at, count=1)
-        rows = np.array([(at, value, 0, Reference.OPEN_INTEREST, 0, 0, 0)], REFERENCE)
-        return Decoded(symbol=instrument.symbol, channel=Channel.OPEN_INTEREST, message=row, rows=rows)
+        rows = np.array([(at, value, 0, what, 0, 0, 0)], REFERENCE)
+        return Decoded(symbol=instrument.symbol, channel=channel, message=row, rows=rows)
 
     def _shutdown(self, content: dict[str, Any]) -> list[Decoded]:
         at = moment(content, "E")

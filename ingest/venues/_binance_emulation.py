@@ -8,7 +8,7 @@ import orjson
 
 from engine.errors import BadFrame
 from engine.instrument import Instrument
-from engine.schema import Contract, Rows
+from engine.schema import CONTRACT_SIZE_DECIMALS, Contract, Rows
 from ingest.decimals import shown
 from ingest.venues import Emulation
 
@@ -19,7 +19,7 @@ LARGEST: Final = 1_000_000
 
 
 def emulation(prefix: str, futures: bool) -> Emulation:
-    """Make the record for `/fapi/v1` (futures) or `/api/v3` (spot)."""
+    """Make the record for `/fapi/v1`, `/dapi/v1` (futures) or `/api/v3` (spot)."""
     return Emulation(
         route=_route(prefix),
         stream_of=_stream_of(futures),
@@ -31,7 +31,12 @@ def emulation(prefix: str, futures: bool) -> Emulation:
 
 
 def _route(prefix: str) -> Callable[[str], tuple[str, str, int] | None]:
-    resources = {"depth": "depth", "exchangeInfo": "instruments", "openInterest": "open_interest"}
+    resources = {
+        "depth": "depth",
+        "exchangeInfo": "instruments",
+        "openInterest": "open_interest",
+        "symbolAdlRisk": "risk",
+    }
 
     def route(path: str) -> tuple[str, str, int] | None:
         parts = urlsplit(path)
@@ -113,6 +118,8 @@ def _entry(instrument: Instrument) -> dict[str, Any]:
         if instrument.contract == Contract.SPOT
         else {"pricePrecision": instrument.price_decimals, "quantityPrecision": instrument.size_decimals}
     )
+    if instrument.contract == Contract.INVERSE:
+        precision["contractSize"] = instrument.contract_size // 10**CONTRACT_SIZE_DECIMALS
     tick = shown(instrument.tick, instrument.price_decimals)
     lot = shown(instrument.lot, instrument.size_decimals)
     return {

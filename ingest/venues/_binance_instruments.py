@@ -4,6 +4,7 @@ Decimals are chosen so that no digit of an order's price or size can be lost. Fu
 `quantityPrecision`). Spot prints eight places of everything, and spot books hold sizes that are no multiple of the lot,
 so spot keeps all eight; where eight would leave the engine's integers no room (a coin worth nothing, held by the
 trillion) they are lowered: prices must stay below 2^48, a hundred thousand levels of the largest order below 2^62.
+COIN-M counts contracts of so many US dollars: `contractSize`, 100 of BTC and 10 of all others.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +16,7 @@ import orjson
 
 from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
-from engine.schema import Contract
+from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.decimals import places, rounded, scaled
 from ingest.venues._fields import member
 
@@ -55,7 +56,7 @@ def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -
         if "lastUpdateId" in content:
             bodies.append(_pairs(content, "bids") + _pairs(content, "asks"))
         elif content.get("e") == "depthUpdate":
-            if ("pu" in content) != (contract == Contract.LINEAR):
+            if ("pu" in content) != (contract != Contract.SPOT):
                 raise BadConfig(f"the tape's depth frames are not those of {venue}: 'pu' marks Binance futures")
             diffs.setdefault(str(content.get("s")), []).extend(_pairs(content, "b") + _pairs(content, "a"))
     if not diffs:
@@ -87,13 +88,17 @@ def _instrument(venue: str, contract: Contract, entry: dict[str, Any]) -> Instru
         # A tick or lot of 0 says that the filter is off.
         tick=scaled(tick, price_decimals) or 1,
         lot=scaled(lot, size_decimals) or 1,
+        contract_size=10**CONTRACT_SIZE_DECIMALS
+        * (member(entry, "contractSize", int) if contract == Contract.INVERSE else 1),
     )
 
 
 def _inferred(
     venue: str, contract: Contract, symbol: str, grid: list[list[str]], levels: list[list[str]]
 ) -> Instrument:
-    quote = next((each for each in QUOTES if symbol.endswith(each) and symbol != each), None)
+    # BTCUSD_PERP, BTCUSDT_250926: what is behind the pair is when it is delivered.
+    pair = symbol.partition("_")[0]
+    quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
     if quote is None:
         raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
     sides = [[level[i] for level in [*grid, *levels]] for i in (0, 1)]
@@ -104,14 +109,20 @@ def _inferred(
     return Instrument(
         venue=venue,
         symbol=symbol,
-        asset=symbol.removesuffix(quote),
+        asset=pair.removesuffix(quote),
         quote=quote,
         contract=contract,
         price_decimals=price_decimals,
         size_decimals=size_decimals,
         tick=gcd(*(scaled(level[0], price_decimals) for level in grid)) or 1,
         lot=gcd(*(scaled(level[1], size_decimals) for level in grid)) or 1,
+        contract_size=10**CONTRACT_SIZE_DECIMALS * (_dollars(pair) if contract == Contract.INVERSE else 1),
     )
+
+
+def _dollars(pair: str) -> int:
+    """Tell how many US dollars a COIN-M contract is."""
+    return 100 if pair == "BTCUSD" else 10
 
 
 def _lower(texts: Iterable[str], decimals: int, floor: int, end: int) -> int:

@@ -12,7 +12,9 @@ Facts, from the venue's documentation and from captures (2023 to 2026):
   bankruptcy price. A tape that has both shows a liquidation twice, of two coverages: only the first may be summed.
   `adlAlert` (since 2025-09-23) states each second, in bare numbers, the insurance fund's balance behind a symbol and
   the drawdown that auto-deleveraging begins and ends at. It is subscribed; `insurance` states the balances alone.
-  Trade ids of derivatives are UUIDs; their rows carry 63 bits of a hash (BLAKE2b of the text) instead.
+  Trade ids of derivatives are UUIDs; their rows carry 63 bits of a hash (BLAKE2b of the text) instead, and the message
+  the cross sequences of its first and last trade, by which trades can be ordered. It carries 0 where old frames have
+  none, and where a sequence goes on after the 1024 trades that a message may have.
   A block trade (`BT`) was agreed beside the book and has no aggressor: it is counted, and no row.
 
 Versions 2 and 3 (until 2023: `orderBookL2_25`, `instrument_info`, `trade`, spot's `depth`) share no topic and no field
@@ -64,6 +66,8 @@ class _Memory:
     books: dict[str, str] = field(default_factory=dict)
     #: Id, best bid and best ask of `orderbook.1`.
     touches: dict[str, tuple[int, Level, Level]] = field(default_factory=dict)
+    #: The cross sequence of its last trade.
+    places: dict[str, int] = field(default_factory=dict)
     #: Funding rate and next funding time, ns; None: not said yet.
     funding: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
@@ -182,19 +186,29 @@ class BybitDecoder(Reader):
         instrument = self._instrument(symbol)
         published = _time(content, "ts")
         prints = []
+        places = []
         blocks = 0
         for each in _entries(content):
             _same(each.get("s"), symbol)
             price = positive(each.get("p"), instrument.price_decimals)
             size = positive(each.get("v"), instrument.size_decimals)
             row = (_time(each, "T"), price, size, _number(member(each, "i", str)), 1, _side(each.get("S")))
+            place = identity(each, "seq") if "seq" in each else 0
             if member(each, "BT", bool):
                 blocks += 1
             else:
                 prints.append(row)
+                places.append(place)
         if blocks:
             self.counts["block_trade"] += blocks
-        return [trades(instrument, prints, published=published)] if prints else []
+        if not prints:
+            return []
+        decoded = trades(instrument, prints, published=published)
+        # Hashes have no order, the cross sequence has; but a further message of one is no repetition of the first.
+        again = memory.places.get(symbol) == places[-1]
+        decoded.message["first"], decoded.message["last"] = (0, 0) if again else (places[0], places[-1])
+        memory.places[symbol] = places[-1]
+        return [decoded]
 
     def _ticker(self, symbol: str, frame: bytes, content: dict[str, Any], memory: _Memory) -> list[Decoded]:
         instrument = self._instrument(symbol)

@@ -86,6 +86,7 @@ VENUE: Final = Venue(
     decoder=decoder,
     snapshot_path=lambda symbol: f"{REST}/depth?symbol={symbol}&limit={DEPTH_LIMIT}",
     open_interest_path=lambda symbol: f"{REST}/openInterest?symbol={symbol}",
+    risk_path=lambda symbol: f"{REST}/symbolAdlRisk?symbol={symbol}",
     instruments_path=f"{REST}/exchangeInfo",
     parse_instruments=partial(parse_instruments, NAME, Contract.LINEAR),
     infer_instruments=partial(infer_instruments, NAME, Contract.LINEAR),
