@@ -102,16 +102,16 @@ def cast(play: Play, broker: BrokerConfig, stop: Event) -> Iterator[list[Child]]
     feed = Child("feed", stage.feed, broker)
     engine = Child("engine", stage.compute, broker, config)
     venue = Child("venue", stage.play, play)
-    book = Child("book", stage.warm_book, config)
+    records = Child("records", stage.warm_records, config)
     try:
         ensure(broker)
-        wait((book, engine, feed), venue, stop)
+        wait((records, engine, feed), venue, stop)
         venue.tell("begin")
         if not stop.is_set():
             feed.tell(venue.ask(STARTING))
         yield [feed, engine, venue]
     finally:
-        for child in (feed, engine, venue, book):
+        for child in (feed, engine, venue, records):
             child.end(ENDING)
 
 

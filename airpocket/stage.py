@@ -22,16 +22,18 @@ from airpocket.broker import die_with_parent
 from airpocket.live import run_ingest
 from airpocket.player import HEAD
 from airpocket.worker import WorkerConfig, serve
-from engine.book import Book
+from engine import baseline
 from engine.broker import BrokerConfig
 from engine.config import EngineConfig
 from engine.errors import AirpocketError, BadConfig, BadFrame, Undelivered
 from engine.instrument import Instrument
-from engine.money import unit_of
 from engine.pipeline import Pipeline, warm
-from engine.schema import LEVEL, MESSAGE, Batch, Channel, Kind, empty, view_dtype
-from engine.signals import depth
+from engine.schema import LEVEL, LIQUIDATION, MESSAGE, REFERENCE, Batch, Channel, Kind
+from engine.settings import Settings
+from engine.signals import cascade, depth, flow
 from engine.topics import MARKET
+from engine.track import Track
+from engine.trust import OK
 from ingest.emulator import Emulator
 from ingest.session import open_session
 from ingest.simulator.frames import CHARACTERS, tape
@@ -217,8 +219,8 @@ def _warm_decoder() -> None:
 
 def compute(pipe: Connection, broker: BrokerConfig, config: EngineConfig) -> None:
     """Be the engine process: compile, then run."""
-    _warm_signals(config)
-    # The book's kernels come from the cache once that process has said that they are there.
+    _warm_path(config)
+    # The records' kernels come from the cache once that process has said that they are there.
     pipe.recv()
     warm(config)
     pipe.send("warm")
@@ -227,25 +229,34 @@ def compute(pipe: Connection, broker: BrokerConfig, config: EngineConfig) -> Non
     sys.exit(serve(broker, config, range(broker.partitions), settings))
 
 
-def _warm_signals(config: EngineConfig) -> None:
-    """Compile what needs no book, while another process compiles the book."""
+def _warm_path(config: EngineConfig) -> None:
+    """Compile what messages go through, and what is told without a book, while another process compiles the rest."""
     instrument = CHARACTERS[0].instrument
-    messages = np.zeros(2, MESSAGE)
-    messages["kind"] = int(Kind.RESYNC)
-    messages["received"] = (1, 1 + config.health_cadence * 1_000_000)
-    Pipeline(instrument.asset, config).step(Batch(instrument=instrument.key, asset=instrument.asset, messages=messages))
-    view = np.zeros(1, view_dtype(len(config.bands)))
-    bands, notionals = np.array(config.bands, np.int64), np.array(config.notionals, np.float64)
-    row = np.zeros(1, depth.layout(config).dtype)
-    depth.measure(view, empty(LEVEL), empty(LEVEL), unit_of(instrument), bands, notionals, row)
+    messages = np.zeros(3, MESSAGE)
+    messages["kind"] = (Kind.INSTRUMENT, Kind.RESYNC, Kind.RESYNC)
+    messages["count"] = (1, 0, 0)
+    messages["received"] = (1, 1, 1 + config.health_cadence * 1_000_000)
+    pipeline = Pipeline(instrument.asset, config)
+    pipeline.step(
+        Batch(instrument=instrument.key, asset=instrument.asset, messages=messages, instruments=instrument.row())
+    )
+    (track,) = pipeline.tracks.values()
+    for kind, family in ((Kind.REFERENCE, REFERENCE), (Kind.LIQUIDATION, LIQUIDATION)):
+        track.hear(kind, np.zeros(1, family), 1)
+    flow.report(track.flow, track.settings.flow, track.unit, track.settings.rows[flow.SIGNAL.name])
 
 
-def warm_book(pipe: Connection, config: EngineConfig) -> None:
-    """Compile the book's kernels into the cache on disk, beside the parent that compiles the signals'."""
+def warm_records(pipe: Connection, config: EngineConfig) -> None:
+    """Compile what is read of a book into the cache on disk, beside the process that compiles what writes it."""
     instrument = CHARACTERS[0].instrument
-    book = Book(instrument, config.bands)
-    levels = np.array([(instrument.tick * 9, 1), (instrument.tick * 11, 1)], LEVEL)
-    book.update(levels, 1, True)
-    book.view()
-    book.levels()
+    settings = Settings(config)
+    track = Track(instrument.key, instrument.asset, settings)
+    track.name(instrument)
+    assert track.book is not None
+    track.book.update(np.array([(instrument.tick * 9, 1), (instrument.tick * 11, 1)], LEVEL), 1, True)
+    track.memory["reason"], track.memory["clock"] = OK, 1
+    for told in (depth.SIGNAL, cascade.SIGNAL):
+        track.value(told.name, 0)
+    present = track.present[0]
+    baseline.take_sample(track.baseline, settings.baseline, present["values"], present["whys"], 1)
     pipe.send("warm")

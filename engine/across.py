@@ -18,7 +18,7 @@ from engine.baseline import baseline_of
 from engine.comparison import MILLION, NO_BASELINE, NO_DEPTH, NO_FLOW, ONE_SIDED
 from engine.fields import Why
 from engine.inputs import NAMES
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID
 from engine.schema import Rows
 from engine.signals.flow import last_sums, sums
@@ -123,7 +123,7 @@ def combine(
             out[column, side], out_whys[column, side] = median_of(values, whys, column, side, scratch)
 
 
-@kernel
+@inner
 def median_of(values: Floats, whys: Bytes, column: int, side: int, scratch: Floats) -> tuple[float, int]:
     """Return the median of the venues' values of one input, and why not: the greatest value beside the greatest Why."""
     count, most, why = 0, 0.0, 0
@@ -136,7 +136,7 @@ def median_of(values: Floats, whys: Bytes, column: int, side: int, scratch: Floa
     return (middle_of(scratch, count), 0) if count > 0 else (most, why)
 
 
-@kernel
+@inner
 def ratio_of_sums(parts: Rows, band: int, side: int) -> tuple[float, int]:
     """Return depth / baseline of all venues that have both, and why not."""
     now, usual, known, why = 0.0, 0.0, 0, NO_BASELINE
@@ -152,7 +152,7 @@ def ratio_of_sums(parts: Rows, band: int, side: int) -> tuple[float, int]:
     return (now / usual, 0) if usual > 0.0 else (0.0, NO_DEPTH)
 
 
-@kernel
+@inner
 def refill_of_sums(parts: Rows, side: int) -> tuple[float, int]:
     """Return added / (cancelled + executed), and why not; where nothing left, what was added stands beside the why."""
     added, left, known, why = 0.0, 0.0, 0, ONE_SIDED
@@ -168,7 +168,7 @@ def refill_of_sums(parts: Rows, side: int) -> tuple[float, int]:
     return (added / left, 0) if left > 0.0 else (added, NO_FLOW)
 
 
-@kernel
+@inner
 def withdrawal_of_sums(parts: Rows, side: int) -> tuple[float, int]:
     """Return cancelled / (depth before + added) of the last cell, at most 1, and why not."""
     cancelled, there, known, why = 0.0, 0.0, 0, ONE_SIDED
@@ -184,7 +184,7 @@ def withdrawal_of_sums(parts: Rows, side: int) -> tuple[float, int]:
     return (min(cancelled / there, 1.0), 0) if there > 0.0 else (0.0, NO_DEPTH)
 
 
-@kernel
+@inner
 def middle_of(scratch: Floats, count: int) -> float:
     """Return the median of the first `count` numbers, which are put in order; 0 of none."""
     for i in range(1, count):

@@ -7,7 +7,7 @@ Both carry the venue's update ids. After a diff that ends with id L the book mus
 
 from typing import Any, Final
 
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.schema import Rows
 
 #: How many stated touches are remembered, and how many answers of the book may wait. Older ones go uncompared.
@@ -29,7 +29,7 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def forget_touches(memory: Rows) -> None:
     """Forget what the venue stated: its stream broke, so the newest one known need not be the newest."""
     own = memory[0]
@@ -37,7 +37,7 @@ def forget_touches(memory: Rows) -> None:
     own["waiting_start"] = own["waiting_end"]
 
 
-@kernel
+@inner
 def forget_waiting(memory: Rows) -> None:
     """Forget the book's answers: they are not to be trusted."""
     memory[0]["waiting_start"] = memory[0]["waiting_end"]
@@ -84,7 +84,7 @@ def answer_touch(memory: Rows, last: int, bid: int, bid_size: int, ask: int, ask
         at -= 1
 
 
-@kernel
+@inner
 def compare(memory: Rows, answer: Any, touch: Any) -> None:
     """Count one comparison; an empty side has size 0 and whatever price."""
     own = memory[0]
@@ -94,7 +94,7 @@ def compare(memory: Rows, answer: Any, touch: Any) -> None:
     own["touch_agreed"] += bids and asks
 
 
-@kernel
+@inner
 def write(slot: Any, last: int, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
     """Write one row of a ring."""
     slot[0] = last

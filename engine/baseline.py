@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 
 from engine.config import MOST_BANDS, MOST_VISITS, EngineConfig
 from engine.fields import Why
-from engine.kernel import allocating, kernel
+from engine.kernel import allocating, inner, kernel
 from engine.schema import Rows
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-#: Places of the quantities; depth within band b of side s (0 bid, 1 ask) is at 2 b + s. Typed, not literal: see ladder.
+#: Places of the quantities; depth within band b of side s (0 bid, 1 ask) is at 2 b + s.
 SPREAD: Final = cast(int, np.int64(2 * MOST_BANDS))
 POCKET_BID: Final = cast(int, np.int64(2 * MOST_BANDS + 1))
 POCKET_ASK: Final = cast(int, np.int64(2 * MOST_BANDS + 2))
@@ -175,7 +175,7 @@ def baseline_of(memory: Rows, quantity: int) -> tuple[float, int]:
     return own["values"][quantity], own["sources"][quantity]
 
 
-@kernel
+@inner
 def insert_sample(samples: NDArray[np.float32], count: int, value: float) -> None:
     """Put a value in its place among the first `count`, which ascend."""
     held = np.float32(value)
@@ -186,7 +186,7 @@ def insert_sample(samples: NDArray[np.float32], count: int, value: float) -> Non
     samples[at] = held
 
 
-@kernel
+@inner
 def middle(samples: NDArray[np.float32], count: int) -> float:
     """Return the median of the first `count`, which ascend; of an even number the mean of the middle two."""
     # Not float(): compiled, that leaves a float32 one, and the mean would be rounded, or the sum infinite.
@@ -196,7 +196,7 @@ def middle(samples: NDArray[np.float32], count: int) -> float:
     return (np.float64(samples[count // 2 - 1]) + upper) / 2.0
 
 
-@kernel
+@inner
 def keep_visits(memory: Rows, settings: Rows) -> None:
     """Make the present session's medians visits to its cell; a session without any takes no slot."""
     own, least = memory[0], settings[0]["session"]
@@ -214,7 +214,7 @@ def keep_visits(memory: Rows, settings: Rows) -> None:
     own["next"][cell] = (slot + 1) % MOST_VISITS
 
 
-@kernel
+@inner
 def gather(memory: Rows, quantity: int, first: int, end: int, values: Floats, hours: Floats) -> int:
     """Write the visits to the cells from `first` to before `end` and the numbers of their sessions; return how many."""
     own = memory[0]

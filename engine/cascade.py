@@ -22,7 +22,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import allocating, kernel
+from engine.kernel import allocating, inner, kernel
 from engine.money import amount_of, base_of
 from engine.schema import Rows
 
@@ -245,7 +245,7 @@ def branching(marks: Floats, amounts: Floats, prices: Floats, sizes: Floats, hig
     return forced / depth if depth > 0.0 else -1.0
 
 
-@kernel
+@inner
 def branchings(prices: Floats, sizes: Floats, marks: Floats, amounts: Floats, bounds: Floats, out: Floats) -> None:
     """Write `branching` between each bound and the one before it (of the first: and the mid), in one walk."""
     i, j = 0, 0

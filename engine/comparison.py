@@ -18,7 +18,7 @@ from engine.baseline import POCKET_BID as POCKET
 from engine.baseline import QUANTITIES, SOURCES, SPREAD, TRADES, VARIANCE, baseline_of
 from engine.fields import Field, Why
 from engine.imbalance import base_per_size
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID, Ints, place_edges
 from engine.money import QUANTO
 from engine.schema import Rows
@@ -124,7 +124,7 @@ def ratio_of(baseline: Rows, present: Rows, quantity: int) -> tuple[float, int]:
     return (now["values"][quantity] / usual, 0) if usual > 0.0 else (0.0, NO_DEPTH)
 
 
-@kernel
+@inner
 def relate(
     baseline: Rows,
     present: Rows,

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 
 Matrix = NDArray[np.float64]
 #: Rounds over all pairs; a matrix of ten needs about six.
@@ -39,7 +39,7 @@ def find_axes(matrix: Matrix, axes: Matrix) -> None:
                 turn(matrix, axes, i, j)
 
 
-@kernel
+@inner
 def turn(matrix: Matrix, axes: Matrix, i: int, j: int) -> None:
     """Turn the plane of axes i and j so that the matrix holds 0 between them."""
     between = matrix[i, j]

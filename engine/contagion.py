@@ -15,14 +15,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 
 Floats = NDArray[np.float64]
 #: Trigger of an asset that an account does not hold: no price falls below it.
 NO_TRIGGER: Final = -1.0
 
 
-@kernel
+@inner
 def price_after(prices: Floats, sizes: Floats, begin: int, end: int, sold: float) -> float:
     """Return the level at which a sale ends, the best one for a sale of 0, and 0 where the book does not hold it."""
     depth = 0.0

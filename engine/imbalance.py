@@ -24,7 +24,7 @@ import numpy as np
 
 from engine.components import find_axes, heaviest
 from engine.fields import Field, Why
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID, PRICE_LIMIT, Ints, cell_above, cell_below, first_cell
 from engine.money import INVERSE, QUANTO, base_of
 from engine.schema import Rows
@@ -112,7 +112,7 @@ def top(book_memory: Rows, sizes: Ints, occupied: Ints, far: Ints, prices: Ints,
     walk(book_memory, sizes, occupied, far, ASK, prices, amounts)
 
 
-@kernel
+@inner
 def walk(book_memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, prices: Ints, amounts: Ints) -> None:
     """Write one side's best levels: two sorted lists merged, the window's cells and the levels beside it."""
     own = book_memory[0]
@@ -191,7 +191,7 @@ def close_imbalance(memory: Rows, settings: Rows, at: int) -> None:
         train(memory)
 
 
-@kernel
+@inner
 def mid2_of(memory: Rows) -> int:
     """Return best bid + best ask of the last sound book, 0 where it is not known or a side is empty."""
     own = memory[0]
@@ -199,7 +199,7 @@ def mid2_of(memory: Rows) -> int:
     return int(own["top_prices"][BID, 0] + own["top_prices"][ASK, 0]) if both else 0
 
 
-@kernel
+@inner
 def pass_interval(memory: Rows, settings: Rows, at: int) -> None:
     """End an interval: say what it was, add it to the training window, begin the next one."""
     own, cells = memory[0], settings[0]["impact_cells"]
@@ -226,7 +226,7 @@ def pass_interval(memory: Rows, settings: Rows, at: int) -> None:
             own["interval_depth"] += float(own["top_sizes"][BID, m]) + float(own["top_sizes"][ASK, m])
 
 
-@kernel
+@inner
 def gather(memory: Rows) -> None:
     """Add the interval that passed to the training window: means and co-moments, updated in place (Welford 1962)."""
     own = memory[0]
@@ -241,7 +241,7 @@ def gather(memory: Rows) -> None:
     own["training_depth"] += (own["passed_depth"] - own["training_depth"]) / count
 
 
-@kernel
+@inner
 def train(memory: Rows) -> None:
     """End a training window: its weights serve until the next one ends, unless it holds too little or nothing moved."""
     own = memory[0]
@@ -275,7 +275,7 @@ def sum_imbalance(memory: Rows, at: int, cells: int, level: int) -> float:
     return total
 
 
-@kernel
+@inner
 def base_per_size(memory: Rows, unit: Rows) -> float:
     """Return the base units of one unit of size (an inverse contract's: at the mid); 0 where there are none."""
     if unit[0]["contract"] == QUANTO:

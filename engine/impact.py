@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from engine.fields import Field, Why
 from engine.imbalance import INTERVALS, OPEN, USABLE, base_per_size
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.money import QUANTO
 from engine.schema import Rows
 
@@ -90,7 +90,7 @@ def fade_impact(memory: Rows, settings: Rows, intervals: int) -> None:
     own["impact_books"] *= keep
 
 
-@kernel
+@inner
 def weighty(memory: Rows, settings: Rows) -> bool:
     """Say whether 30 intervals were seen, and still weigh half of what 30 in a row do."""
     own, keep = memory[0], settings[0]["forgetting"]

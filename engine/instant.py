@@ -4,7 +4,7 @@ Kernels of several parts are called as one here, for a call from Python takes as
 """
 
 from engine.comparison import Floats, compare_depth, measure_present, relate
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID, Ints, place_edges, size_at
 from engine.pockets import measure_pockets
 from engine.schema import Rows
@@ -12,7 +12,7 @@ from engine.sides import held
 from engine.signals.depth import measure
 
 
-@kernel
+@inner
 def picture(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, out: Rows) -> bool:
     """Fill one VIEW row, but for its counts of levels inside the widest band; say whether both sides hold any."""
     own, view = memory[0], out[0]
@@ -30,7 +30,7 @@ def picture(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, o
     return bool(both)
 
 
-@kernel
+@inner
 def measure_depth(
     memory: Rows,
     bands: Ints,

@@ -10,6 +10,7 @@ another file that was compiled into it. So the cache's folder is named after the
 what was compiled from another text is never met. NUMBA_CACHE_DIR says where those folders are; else beside the sources.
 """
 
+import gc
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import llvmlite.ir
 import numba
 from numba.core import types
+from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic, overload
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -38,33 +40,85 @@ numba.config.CACHE_DIR = _folder(numba.config.CACHE_DIR)  # type: ignore[attr-de
 #: memory management, a call of one kernel by another counts no references. Those counts, atomic, took most of the time
 #: of small kernels.
 FLAGS: Final[dict[str, Any]] = {
-    "cache": True,
+    "nopython": True,
     "nogil": True,
     "fastmath": False,
     "error_model": "numpy",
     "_nrt": False,
+    "boundscheck": None,
     # Nobody calls a kernel from C.
     "no_cfunc_wrapper": True,
 }
 
 
+#: Whether kernels are machine code in this process, or plain Python (NUMBA_DISABLE_JIT=1).
+COMPILED: Final = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+
+# Numba has no types.
+_Dispatcher: Final[Any] = CPUDispatcher
+_plain: Final[Any] = types.unliteral
+
+
+class _Kernel(_Dispatcher):  # type: ignore[misc]
+    """What numba makes of a function, but that the callers' constants are arguments like others.
+
+    Numba would compile a copy of a kernel for every literal that another kernel calls it with.
+    """
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        named = {name: _plain(kind) for name, kind in dict(kws).items()}
+        return super().get_call_template([_plain(kind) for kind in args], named)
+
+    def compile(self, sig: Any) -> Any:
+        # A compiler makes many objects and little garbage: to search them again and again took an eighth of its time.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(sig)
+        finally:
+            if collects:
+                gc.enable()
+
+
+class _Inner(_Kernel):
+    """A kernel without an entrance for Python, which would often be larger than the kernel."""
+
+    def __call__(self, *arguments: Any) -> Any:
+        name = self.py_func.__name__
+        raise TypeError(f"{name} is for other kernels alone: where Python calls it too, decorate it with @kernel")
+
+
+def _compiled(function: Function, kind: Any = _Kernel, **flags: bool) -> Function:
+    if not COMPILED:
+        return function
+    dispatcher = kind(py_func=function, targetoptions=FLAGS | flags)
+    dispatcher.enable_caching()
+    return cast(Function, dispatcher)
+
+
 def kernel(function: Function) -> Function:
     """Compile a function over arrays and scalars; it may call other kernels."""
-    return cast(Function, numba.njit(**FLAGS)(function))
+    return _compiled(function)
+
+
+def inner(function: Function) -> Function:
+    """Compile a kernel that only other kernels call."""
+    return _compiled(function, _Inner, no_cpython_wrapper=True)
 
 
 def allocating(function: Function) -> Function:
     """Compile a kernel that makes arrays, or has numpy copy, sort or reduce them, which may make some."""
-    return cast(Function, numba.njit(**FLAGS | {"_nrt": True})(function))
+    return _compiled(function, _nrt=True)
 
 
 def inlined(function: Function) -> Function:
-    """Compile a small function that becomes a part of each kernel that calls it, where a call would cost as much."""
-    return cast(Function, numba.njit(**FLAGS, forceinline=True)(function))
+    """Compile a small inner kernel that becomes a part of each one that calls it, where a call would cost as much."""
+    return _compiled(function, _Inner, forceinline=True, no_cpython_wrapper=True)
 
 
-#: Whether kernels are machine code in this process, or plain Python (NUMBA_DISABLE_JIT=1).
-COMPILED: Final = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+def inlined_entry(function: Function) -> Function:
+    """Compile a kernel that becomes a part of each kernel that calls it, and that Python calls too."""
+    return _compiled(function, forceinline=True)
 
 
 def entry(function: Function, *example: Any) -> Function:

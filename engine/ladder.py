@@ -21,10 +21,10 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import inlined, kernel, top_bit
+from engine.kernel import inlined, inlined_entry, inner, kernel, top_bit
 from engine.schema import Rows
 
-#: Typed, not literal: a kernel is compiled anew for every literal that it is called with.
+#: Of the type that all prices and sizes have, in plain Python too.
 BID: Final = cast(int, np.int64(0))
 ASK: Final = cast(int, np.int64(1))
 NOTHING: Final = cast(int, np.int64(0))
@@ -67,7 +67,7 @@ MEMORY: Final = np.dtype(
 Ints = NDArray[np.int64]
 
 
-@inlined
+@inlined_entry
 def holds(levels: Rows) -> bool:
     """Say whether every price and size is one that the sums can hold."""
     sound = True
@@ -77,7 +77,7 @@ def holds(levels: Rows) -> bool:
     return sound
 
 
-@inlined
+@inlined_entry
 def apply(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints, levels: Rows, bids: int) -> int:
     """Set each level to its size, keep the best prices and the band sums; refuse all of them or none."""
     if not holds(levels):
@@ -146,7 +146,7 @@ def apply_side(
     return best * inward if best > -PRICE_LIMIT else 0
 
 
-@inlined
+@inlined_entry
 def cell_of(memory: Rows, window: int, price: int) -> int:
     """Return the window's cell of a price, -1 where it has none.
 
@@ -159,7 +159,7 @@ def cell_of(memory: Rows, window: int, price: int) -> int:
     return cell if 0 <= cell < window and cell * own["tick"] == distance else -1
 
 
-@kernel
+@inner
 def find_far(far: Ints, side: int, count: int, price: int) -> int:
     """Return where a price stands, or would stand, in a side's list beside the window."""
     low, high = NOTHING, count
@@ -172,7 +172,7 @@ def find_far(far: Ints, side: int, count: int, price: int) -> int:
     return low
 
 
-@kernel
+@inner
 def set_far(memory: Rows, far: Ints, side: int, price: int, size: int) -> int:
     """Set one level beside the window, in the list sorted by price, and return the size it had."""
     own = memory[0]
@@ -214,7 +214,7 @@ def size_at(memory: Rows, sizes: Ints, far: Ints, side: int, price: int) -> int:
     return int(far[side, 1, at]) if at < count and far[side, 0, at] == price else 0
 
 
-@kernel
+@inner
 def cell_below(occupied: Ints, side: int, cell: int) -> int:
     """Return the highest occupied cell at or below one, or -1."""
     if cell < 0:
@@ -229,7 +229,7 @@ def cell_below(occupied: Ints, side: int, cell: int) -> int:
     return (at << 5) + top_bit(word)
 
 
-@kernel
+@inner
 def cell_above(occupied: Ints, side: int, cell: int) -> int:
     """Return the lowest occupied cell at or above one, or -1."""
     words = occupied.shape[1]
@@ -245,7 +245,7 @@ def cell_above(occupied: Ints, side: int, cell: int) -> int:
     return (at << 5) + top_bit(word & -word)
 
 
-@kernel
+@inner
 def next_price(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, price: int) -> int:
     """Return the nearest occupied price beyond one, outward (lower for bids, higher for asks), or 0."""
     own = memory[0]
@@ -269,7 +269,7 @@ def next_price(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, 
     return best
 
 
-@kernel
+@inner
 def between(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, side: int, low: int, high: int) -> int:
     """Return the total size of one side at prices in [low, high)."""
     own = memory[0]
@@ -305,7 +305,7 @@ def place_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Int
         move_edges(memory, bands, sizes, occupied, far)
 
 
-@kernel
+@inner
 def move_edges(memory: Rows, bands: Ints, sizes: Ints, occupied: Ints, far: Ints) -> None:
     """Move every band's edges to the current mid, adding and subtracting the levels that the edges pass."""
     own = memory[0]
@@ -344,7 +344,7 @@ def add_changes(bands: Ints) -> None:
         bands[6, b] = 0
 
 
-@kernel
+@inner
 def first_cell(memory: Rows, sizes: Ints, occupied: Ints, side: int, touch: int) -> int:
     """Return the occupied cell nearest to a side's best price, outward of it, or -1."""
     own = memory[0]

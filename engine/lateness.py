@@ -10,7 +10,7 @@ most an eighth above the truth and never below it.
 
 from typing import Any, Final
 
-from engine.kernel import kernel, top_bit
+from engine.kernel import inner, kernel, top_bit
 from engine.schema import Rows
 
 BUCKET: Final = 5_000_000_000
@@ -42,7 +42,7 @@ def forget_lateness(memory: Rows) -> None:
     restart_lateness(memory)
 
 
-@kernel
+@inner
 def restart_lateness(memory: Rows) -> None:
     """Begin a new interval of the quantiles; the offset stays."""
     own = memory[0]
@@ -50,7 +50,7 @@ def restart_lateness(memory: Rows) -> None:
     own["samples"] = 0
 
 
-@kernel
+@inner
 def roll_lateness(memory: Rows, now: int) -> None:
     """Drop the minima that have left the window."""
     own = memory[0]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.liquidation_weights import normal
 from engine.schema import Rows
 
@@ -78,7 +78,7 @@ def listed(config: EngineConfig, asset: str) -> tuple[str, ...]:
     return tuple(each.name for each in config.knowledge.exposures if each.asset == asset and each.trigger is None)
 
 
-@kernel
+@inner
 def note_traded(memory: Rows, settings: Rows, low: float, high: float, now: int) -> None:
     """Note which exposures' triggers a price between `low` and `high` has reached after they were true."""
     own, fixed = memory[0], settings[0]

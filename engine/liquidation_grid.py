@@ -18,7 +18,7 @@ to open interest whatever the price does. Index 0 of a side is longs, 1 is short
 import math
 from typing import Any, Final
 
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.schema import Rows
 
 #: Most leverages that a configuration may name.
@@ -71,7 +71,7 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def bucket_of(trigger: float, anchor: float) -> int:
     """Return the bucket of a trigger price, -1 outside the grid."""
     at = trigger / anchor
@@ -90,7 +90,7 @@ def empty_grid(memory: Rows) -> None:
             own["last"][k, s] = -1
 
 
-@kernel
+@inner
 def put(memory: Rows, k: int, s: int, amount: float, value: float, born: float) -> None:
     """Put a lot where its mean trigger belongs, or count it as beyond the grid."""
     own = memory[0]
@@ -105,7 +105,7 @@ def put(memory: Rows, k: int, s: int, amount: float, value: float, born: float) 
     own["last"][k, s] = max(own["last"][k, s], at)
 
 
-@kernel
+@inner
 def enter(memory: Rows, settings: Rows, amount: float, price: float, now: int) -> None:
     """Enter as many longs as shorts at a price: into each unit map, at the triggers that its leverage gives them."""
     own, fixed = memory[0], settings[0]
@@ -123,7 +123,7 @@ def enter(memory: Rows, settings: Rows, amount: float, price: float, now: int) -
             put(memory, k, s, amount, amount * trigger, amount * age)
 
 
-@kernel
+@inner
 def move_anchor(memory: Rows, price: float) -> None:
     """Lay the grid around another price, by a fifth or more away, and move every lot to its new bucket.
 
@@ -146,7 +146,7 @@ def move_anchor(memory: Rows, price: float) -> None:
                     put(memory, k, s, amount, value, born)
 
 
-@kernel
+@inner
 def clear(memory: Rows, k: int, s: int, at: int) -> None:
     """Empty a bucket."""
     own = memory[0]
@@ -155,7 +155,7 @@ def clear(memory: Rows, k: int, s: int, at: int) -> None:
     own["born"][k, s, at] = 0.0
 
 
-@kernel
+@inner
 def cross(memory: Rows, low: float, high: float) -> bool:
     """Take out the longs whose trigger is at or above `low` and the shorts whose trigger is at or below `high`."""
     own, any_crossed = memory[0], False
@@ -185,7 +185,7 @@ def cross(memory: Rows, low: float, high: float) -> bool:
     return any_crossed
 
 
-@kernel
+@inner
 def held(memory: Rows, k: int, s: int) -> float:
     """Return how much a unit map holds on one side."""
     own, total = memory[0], 0.0
@@ -194,13 +194,13 @@ def held(memory: Rows, k: int, s: int) -> float:
     return total
 
 
-@kernel
+@inner
 def youth(born: float, newest: float, half_life: float) -> float:
     """Return a lot's chance of being what closes, per quantity: halved with every half-life of age, 1 of the newest."""
     return math.exp(-math.log(2.0) * min((newest - born) / half_life, OLDEST))
 
 
-@kernel
+@inner
 def level_of(memory: Rows, half_life: float, k: int, s: int, beside: float, wanted: float) -> float:
     """Return the level at which every lot losing min(level x youth, 1) of itself makes `wanted` in all.
 
@@ -230,7 +230,7 @@ def level_of(memory: Rows, half_life: float, k: int, s: int, beside: float, want
         level = max((wanted - gone) / shared, level)
 
 
-@kernel
+@inner
 def leave(memory: Rows, half_life: float, k: int, s: int, closed: float) -> None:
     """Close positions of one unit map: `closed` in all, of which what crossed in this bar is already out.
 

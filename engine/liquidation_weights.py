@@ -32,7 +32,7 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.liquidation_grid import CLASSES, held
 from engine.schema import Rows
 
@@ -83,14 +83,14 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def rate_of(memory: Rows, settings: Rows, k: int) -> float:
     """Return the posterior mean of one class's g."""
     own, fixed = memory[0], settings[0]
     return float((fixed["strength"] * fixed["prior"][k] + own["shape"][k]) / (fixed["strength"] + own["rate"][k]))
 
 
-@kernel
+@inner
 def sum_of_rates(memory: Rows, settings: Rows) -> float:
     """Return the sum of the posterior means; above 0, for some class has a prior."""
     total = 0.0
@@ -123,7 +123,7 @@ def draw(memory: Rows, settings: Rows, index: int, out: Floats) -> None:
         out[k] /= total
 
 
-@kernel
+@inner
 def mapped(memory: Rows, settings: Rows, s: int) -> float:
     """Return how much the map holds on one side, units of the contract."""
     total = 0.0
@@ -132,7 +132,7 @@ def mapped(memory: Rows, settings: Rows, s: int) -> float:
     return total / sum_of_rates(memory, settings)
 
 
-@kernel
+@inner
 def learn(memory: Rows, settings: Rows, price: float) -> None:
     """Draw the lesson of all that was crossed and printed since the last one."""
     own, fixed = memory[0], settings[0]
@@ -153,7 +153,7 @@ def learn(memory: Rows, settings: Rows, price: float) -> None:
             own["pending_worth"][k, s] = 0.0
 
 
-@kernel
+@inner
 def share_of(memory: Rows, settings: Rows, s: int) -> float:
     """Return the share of one side's open interest that the map holds, or held until it was crossed just now."""
     own, crossed = memory[0], 0.0
@@ -163,7 +163,7 @@ def share_of(memory: Rows, settings: Rows, s: int) -> float:
     return float(min(total / own["open_interest"], 1.0)) if own["open_interest"] > 0.0 else 0.0
 
 
-@kernel
+@inner
 def judge(memory: Rows, settings: Rows, s: int) -> None:
     """Add one side of a lesson to the map's score."""
     own, predicted = memory[0], 0.0
@@ -176,7 +176,7 @@ def judge(memory: Rows, settings: Rows, s: int) -> None:
     own["missed"] += abs(predicted - realised)
 
 
-@kernel
+@inner
 def update(memory: Rows, settings: Rows, s: int, typical: float) -> None:
     """Move the posterior by one side's crossings and prints; without a crossing there is no evidence."""
     own, expected, most = memory[0], 0.0, 0.0
@@ -203,7 +203,7 @@ def update(memory: Rows, settings: Rows, s: int, typical: float) -> None:
         share_out(memory, settings)
 
 
-@kernel
+@inner
 def share_out(memory: Rows, settings: Rows) -> None:
     """Share out the prints of every lesson kept by what is believed now, and believe what follows."""
     own = memory[0]
@@ -217,7 +217,7 @@ def share_out(memory: Rows, settings: Rows) -> None:
         own["shape"][k] = own["settled"][k] + rate_of(memory, settings, k) * part
 
 
-@kernel
+@inner
 def explained_by(memory: Rows, settings: Rows, at: int) -> float:
     """Return what counts as printed in a lesson kept / what was expected by what is believed now."""
     own, expected = memory[0], 0.0
@@ -229,7 +229,7 @@ def explained_by(memory: Rows, settings: Rows, at: int) -> float:
     return float(max(share, 1.0)) if own["kept_bound"][at] else float(share)
 
 
-@kernel
+@inner
 def score_of(memory: Rows) -> float:
     """Return how far each move did what the map said, 0 to 1; 0 where nothing was said or done."""
     own = memory[0]
@@ -272,7 +272,7 @@ def uniform(index: int, stream: int, at: int) -> float:
     return float(((high >> 6) * 67_108_864.0 + (low >> 6) + 0.5) / 4_503_599_627_370_496.0)
 
 
-@kernel
+@inner
 def mix(word: int) -> int:
     """Return 32 bits that depend on all 32 of `word`, one to one."""
     word &= WORD
@@ -281,7 +281,7 @@ def mix(word: int) -> int:
     return word ^ (word >> 15)
 
 
-@kernel
+@inner
 def times(word: int, factor: int) -> int:
     """Return the product modulo 2^32, by halves: no step needs more than 63 bits, compiled or not."""
     return ((((word * (factor >> 16)) & HALF) << 16) + word * (factor & HALF)) & WORD

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from engine import liquidation_exposures, liquidation_grid, liquidation_weights
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.liquidation_exposures import EXPOSURES, exposures_of, note_traded
 from engine.liquidation_grid import BUCKETS, CLASSES, cross, empty_grid, enter, leave
 from engine.liquidation_weights import SAMPLED, WHOLE, learn, mapped
@@ -137,7 +137,7 @@ def settings_of(config: EngineConfig, venue: str, asset: str) -> Rows:
     return row
 
 
-@kernel
+@inner
 def native(size: int, unit: Rows) -> float:
     """Turn a size into units of the contract: base units of a linear one, quote units of an inverse one."""
     return float(size / unit[0]["size"] * unit[0]["contract_size"])
@@ -193,7 +193,7 @@ def take_references(memory: Rows, settings: Rows, references: Rows, unit: Rows, 
                 own["refused"] += 1
 
 
-@kernel
+@inner
 def close_bar(memory: Rows, settings: Rows, total: float, now: int) -> None:
     """Close a bar with its open interest, units of the contract."""
     own, fixed = memory[0], settings[0]

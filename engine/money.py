@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from engine.instrument import Instrument
-from engine.kernel import kernel
+from engine.kernel import inner
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract, Rows
 
 INVERSE: Final = int(Contract.INVERSE)
@@ -41,19 +41,19 @@ def unit_of(instrument: Instrument) -> Rows:
     return row
 
 
-@kernel
+@inner
 def amount_of(price: int, size: int, unit: Rows) -> float:
     """Return a level's base amount, in units that `base_of` turns into base units."""
     return float(size / price) if unit[0]["contract"] == INVERSE else float(size)
 
 
-@kernel
+@inner
 def worth_of(price: int, size: int, unit: Rows) -> float:
     """Return what a level is worth, in units that `quote_of` turns into quote units."""
     return float(size) if unit[0]["contract"] == INVERSE else float(price) * float(size)
 
 
-@kernel
+@inner
 def base_of(amount: float, unit: Rows) -> float:
     """Turn a sum of amounts into base units."""
     money = unit[0]
@@ -61,7 +61,7 @@ def base_of(amount: float, unit: Rows) -> float:
     return float(whole / money["size"] * money["contract_size"])
 
 
-@kernel
+@inner
 def quote_of(worth: float, unit: Rows) -> float:
     """Turn a sum of worths into quote units."""
     money = unit[0]
@@ -69,7 +69,7 @@ def quote_of(worth: float, unit: Rows) -> float:
     return float(whole / money["size"] * money["contract_size"])
 
 
-@kernel
+@inner
 def worth_in(quote: float, unit: Rows) -> float:
     """Turn quote units into the units of a worth."""
     money = unit[0]

@@ -10,7 +10,7 @@ would end.
 from typing import Final
 
 from engine.fields import Field, Why
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.money import INVERSE, QUANTO
 from engine.schema import Rows
 
@@ -22,7 +22,7 @@ FLOOR_BAND: Final = 100
 BPS: Final = 10_000.0
 
 
-@kernel
+@inner
 def inside(levels: Rows, mid2: int, band: int) -> int:
     """Count the levels, best first, whose price lies within a band of the mid, the bound included."""
     low, high, reach = 0, len(levels), float(mid2) * band
@@ -35,7 +35,7 @@ def inside(levels: Rows, mid2: int, band: int) -> int:
     return low
 
 
-@kernel
+@inner
 def floor_of(levels: Rows, mid2: int, unit: Rows, share: float) -> float:
     """Return what a hole holds less than, in units of a worth."""
     floor, inverse = 0.0, unit[0]["contract"] == INVERSE

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.fields import Field, Why
 from engine.imbalance import RING, base_per_size, mid2_of
-from engine.kernel import kernel
+from engine.kernel import inner
 from engine.ladder import ASK, BID, NOTHING, PRICE_LIMIT, Ints, between, share, size_at
 from engine.money import INVERSE, QUANTO, quote_of
 from engine.schema import Rows
@@ -61,7 +61,7 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def restart_resilience(memory: Rows) -> None:
     """Forget the book and what was counted of it; closed cells are left behind by the count of whole ones."""
     own = memory[0]
@@ -73,7 +73,7 @@ def restart_resilience(memory: Rows) -> None:
             own["depth_after"][side, zone] = own["depth_before"][side, zone] = UNKNOWN
 
 
-@kernel
+@inner
 def place_zones(memory: Rows) -> None:
     """Move the zones to the touch and mid of the last sound book."""
     own, mid2 = memory[0], mid2_of(memory)
@@ -87,21 +87,21 @@ def place_zones(memory: Rows) -> None:
         edges[ASK, zone] = share(mid2, 10_000 + ZONE_BPS[zone]) if mid2 > 0 else 0
 
 
-@kernel
+@inner
 def inside(memory: Rows, side: int, zone: int, price: int) -> bool:
     """Say whether a price lies in a zone."""
     edge = memory[0]["edges"][side, zone]
     return bool(price >= edge if side == BID else price <= edge)
 
 
-@kernel
+@inner
 def count_changes(memory: Rows, book_memory: Rows, sizes: Ints, far: Ints, levels: Rows, bids: int) -> None:
     """Count what a message is about to change in each zone; a price that it names twice counts twice."""
     count_side(memory, book_memory, sizes, far, levels, BID, NOTHING, bids)
     count_side(memory, book_memory, sizes, far, levels, ASK, bids, len(levels))
 
 
-@kernel
+@inner
 def count_side(
     memory: Rows, book_memory: Rows, sizes: Ints, far: Ints, levels: Rows, side: int, first: int, end: int
 ) -> None:
@@ -121,7 +121,7 @@ def count_side(
             removed[side, zone] -= min(counted, NOTHING)
 
 
-@kernel
+@inner
 def count_execution(memory: Rows, price: int, size: int, aggressor: int) -> None:
     """Count a trade against the side that rested: a sale takes bids."""
     side = BID if aggressor < 0 else ASK
@@ -130,7 +130,7 @@ def count_execution(memory: Rows, price: int, size: int, aggressor: int) -> None
             memory[0]["executed"][side, zone] += size
 
 
-@kernel
+@inner
 def measure_zones(memory: Rows, book_memory: Rows, sizes: Ints, occupied: Ints, far: Ints) -> None:
     """Sum what rests in each zone: an empty side holds 0; without the other one there is no mid to measure from."""
     own, mid2 = memory[0], mid2_of(memory)
@@ -144,7 +144,7 @@ def measure_zones(memory: Rows, book_memory: Rows, sizes: Ints, occupied: Ints, 
                 own["depth_now"][side, zone] = UNKNOWN
 
 
-@kernel
+@inner
 def close_resilience(memory: Rows, at: int) -> None:
     """Close the open cell into the rings at `at`; depth is what `measure_zones` found."""
     own = memory[0]
@@ -162,7 +162,7 @@ def close_resilience(memory: Rows, at: int) -> None:
         own["depth_ring"][at, side] = own["depth_now"][side, NEAR]
 
 
-@kernel
+@inner
 def moved(memory: Rows, side: int, zone: int, at: int, cells: int) -> tuple[float, float, float]:
     """Return what was added, cancelled and executed over the last so many closed cells, the newest at `at`."""
     own = memory[0]
@@ -175,7 +175,7 @@ def moved(memory: Rows, side: int, zone: int, at: int, cells: int) -> tuple[floa
     return added, cancelled, executed
 
 
-@kernel
+@inner
 def refill_of(memory: Rows, settings: Rows, side: int, zone: int, at: int) -> tuple[float, int]:
     """Return added / (cancelled + executed) over the refill window, and why not."""
     if memory[0]["filled"] < settings[0]["refill_cells"]:
@@ -184,7 +184,7 @@ def refill_of(memory: Rows, settings: Rows, side: int, zone: int, at: int) -> tu
     return (added / (cancelled + executed), 0) if cancelled + executed > 0.0 else (0.0, NO_FLOW)
 
 
-@kernel
+@inner
 def withdrawal_of(memory: Rows, side: int, zone: int, at: int) -> tuple[float, int]:
     """Return the withdrawal index of the last closed cell, and why not."""
     own = memory[0]
@@ -199,7 +199,7 @@ def withdrawal_of(memory: Rows, side: int, zone: int, at: int) -> tuple[float, i
     return (min(cancelled / there, 1.0), 0) if there > 0.0 else (0.0, NO_DEPTH)
 
 
-@kernel
+@inner
 def report_resilience(memory: Rows, settings: Rows, unit: Rows, at: int, out: Rows) -> None:
     """Fill the resilience of one FLOW row; the newest closed cell stands at `at` of the rings."""
     row, rule = out[0], settings[0]
@@ -236,7 +236,7 @@ def report_resilience(memory: Rows, settings: Rows, unit: Rows, at: int, out: Ro
         row["undefined"] = 1
 
 
-@kernel
+@inner
 def near_sums(memory: Rows, unit: Rows, at: int, cells: int, out: Floats) -> int:
     """Fill 2 x 4 sums within 10 bps, in quote units at the mid, and return why not: 0 where they stand.
 

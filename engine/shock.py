@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.fields import Field, Why
 from engine.imbalance import RING
-from engine.kernel import kernel
+from engine.kernel import inner
 from engine.ladder import ASK, BID
 from engine.schema import Rows
 
@@ -43,13 +43,13 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def restart_shock(memory: Rows) -> None:
     """Forget the shocks of the book that is gone."""
     memory[0]["shock"][BID] = memory[0]["shock"][ASK] = QUIET
 
 
-@kernel
+@inner
 def close_shock(memory: Rows, settings: Rows, at: int, bid_depth: int, ask_depth: int) -> None:
     """Close the open cell into the ring at `at` with each side's depth at its end."""
     memory[0]["depth_ring"][at, BID] = bid_depth
@@ -58,7 +58,7 @@ def close_shock(memory: Rows, settings: Rows, at: int, bid_depth: int, ask_depth
     follow_shock(memory, settings, ASK, at)
 
 
-@kernel
+@inner
 def follow_shock(memory: Rows, settings: Rows, side: int, at: int) -> None:
     """Take a side's depth at a cell's end: it may begin a shock, be its new minimum, or a point of its recovery."""
     own, rule = memory[0], settings[0]
@@ -89,7 +89,7 @@ def follow_shock(memory: Rows, settings: Rows, side: int, at: int) -> None:
     own["shock_cross"][side] = own["shock_square"][side] = 0.0
 
 
-@kernel
+@inner
 def hazard_of(memory: Rows, settings: Rows, at: int, cells: int) -> tuple[float, int]:
     """Return the bid side's -ln(D / D before) per second within 10 bps, less the ask side's, and why not."""
     own, then = memory[0], (at - cells) % RING
@@ -104,7 +104,7 @@ def hazard_of(memory: Rows, settings: Rows, at: int, cells: int) -> tuple[float,
     return fall / (cells * (settings[0]["cell_ns"] / 1e9)), 0
 
 
-@kernel
+@inner
 def recovery_of(memory: Rows, at: int, side: int) -> tuple[float, int, float, int]:
     """Return the recovered fraction and why not, the half-life (s) and why not."""
     own = memory[0]
@@ -122,7 +122,7 @@ def recovery_of(memory: Rows, at: int, side: int) -> tuple[float, int, float, in
     return fraction, 0, math.log(2.0) * own["shock_square"][side] / own["shock_cross"][side], 0
 
 
-@kernel
+@inner
 def report_shock(memory: Rows, settings: Rows, at: int, out: Rows) -> None:
     """Fill the hazards, and what became of each side's last shock."""
     own, row, rule = memory[0], out[0], settings[0]

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from engine.book import Book
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID, Ints, share
 from engine.schema import LEVEL, Rows
 from engine.views import collect
@@ -64,7 +64,7 @@ def collect_both(memory: Rows, sizes: Ints, occupied: Ints, far: Ints, bps: int,
     return bids, collect(memory, sizes, occupied, far, ASK, edge_of(mid2, bps, ASK), out, bids)
 
 
-@kernel
+@inner
 def edge_of(mid2: int, bps: int, side: int) -> int:
     """Return the outermost price within so many basis points of the mid, the bound itself included."""
     return -share(-mid2, 10_000 - bps) if side == BID else share(mid2, 10_000 + bps)

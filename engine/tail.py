@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BadConfig
 from engine.fields import Why
-from engine.kernel import allocating, kernel
+from engine.kernel import allocating, inner, kernel
 from engine.money import QUANTO, amount_of, base_of
 from engine.schema import Rows
 
@@ -128,7 +128,7 @@ def restart_tail(memory: Rows) -> None:
     empty_horizon(memory)
 
 
-@kernel
+@inner
 def empty_horizon(memory: Rows) -> None:
     """Begin to sum anew."""
     own = memory[0]
@@ -163,7 +163,7 @@ def close_tail(memory: Rows, settings: Rows, now: int, mid: float) -> None:
     roll(memory, settings, now)
 
 
-@kernel
+@inner
 def roll(memory: Rows, settings: Rows, now: int) -> None:
     """Close the open horizon if row time has passed its end."""
     own = memory[0]
@@ -220,7 +220,7 @@ def fit_tail(memory: Rows, settings: Rows, side: int, sample: Floats, fit: Rows)
             return
 
 
-@kernel
+@inner
 def third_of(variance: float, low: float, high: float) -> int:
     """Return which third of variances one belongs to: 0, 1 or 2."""
     if variance < low:
@@ -253,7 +253,7 @@ def fit_sample(sample: Floats, threshold: float, fit: Rows) -> None:
     found["shape"] = max(2.0 - a0 / spread, -found["scale"] / largest)
 
 
-@kernel
+@inner
 def above(sample: Floats, count: int, q: float) -> int:
     """Return the first place in a sorted sample whose value is above q."""
     low, high = 0, count

@@ -24,7 +24,7 @@ import numpy as np
 
 from engine.fields import Field, Why
 from engine.imbalance import RING, mid2_of
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.money import QUANTO, amount_of, base_of, worth_in, worth_of
 from engine.schema import Rows
 
@@ -73,7 +73,7 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def restart_trading(memory: Rows) -> None:
     """Begin anew. Volume buckets go on: they know no book and no clock."""
     own = memory[0]
@@ -84,7 +84,7 @@ def restart_trading(memory: Rows) -> None:
     own["seconds_filled"] = -1
 
 
-@kernel
+@inner
 def count_trade(memory: Rows, price: int, size: int, sign: int, unit: Rows) -> None:
     """Add one trade to the open cell and second."""
     own, mid2 = memory[0], mid2_of(memory)
@@ -100,7 +100,7 @@ def count_trade(memory: Rows, price: int, size: int, sign: int, unit: Rows) -> N
         sums[SIGNED] += amount * sign
 
 
-@kernel
+@inner
 def fill_buckets(memory: Rows, settings: Rows, price: int, size: int, sign: int, unit: Rows) -> None:
     """Pour one trade into the volume buckets: what one cannot hold goes into the next."""
     own, rule = memory[0], settings[0]
@@ -141,7 +141,7 @@ def roll_seconds(memory: Rows, now: int) -> None:
     own["second"] = second
 
 
-@kernel
+@inner
 def close_trading(memory: Rows, at: int) -> None:
     """Close the open cell into the rings at `at`."""
     own = memory[0]
@@ -151,7 +151,7 @@ def close_trading(memory: Rows, at: int) -> None:
     own["mid2_ring"][at] = mid2_of(memory)
 
 
-@kernel
+@inner
 def traded(memory: Rows, column: int, at: int, cells: int) -> float:
     """Return one sum over the last so many closed cells, the newest at `at`."""
     total = 0.0
@@ -160,7 +160,7 @@ def traded(memory: Rows, column: int, at: int, cells: int) -> float:
     return total
 
 
-@kernel
+@inner
 def effective_of(memory: Rows, at: int, cells: int) -> tuple[float, int]:
     """Return the effective spread of the last so many cells (bps), and why not."""
     if memory[0]["filled"] < cells:
@@ -169,7 +169,7 @@ def effective_of(memory: Rows, at: int, cells: int) -> tuple[float, int]:
     return (BPS * traded(memory, EDGE, at, cells) / weight, 0) if weight > 0.0 else (0.0, NO_TRADES)
 
 
-@kernel
+@inner
 def spreads_of(memory: Rows, at: int, cells: int, later: int) -> tuple[float, float, int]:
     """Return effective spread and impact (bps) of as many cells, `later` cells ago, and why not."""
     own = memory[0]
@@ -185,7 +185,7 @@ def spreads_of(memory: Rows, at: int, cells: int, later: int) -> tuple[float, fl
     return (BPS * edge / weight, BPS * moved / weight, 0) if weight > 0.0 else (0.0, 0.0, NO_TRADES)
 
 
-@kernel
+@inner
 def variance_of(memory: Rows, at: int, cells: int) -> tuple[float, int]:
     """Return the sum of the squared changes of the mid from cell to cell (bps^2), and why not."""
     own, mids = memory[0], memory[0]["mid2_ring"]
@@ -201,7 +201,7 @@ def variance_of(memory: Rows, at: int, cells: int) -> tuple[float, int]:
     return total, 0
 
 
-@kernel
+@inner
 def toxicity_of(memory: Rows, settings: Rows, unit: Rows) -> tuple[float, int]:
     """Return the mean of |bought - sold| / bucket over the full buckets, and why not."""
     own, rule = memory[0], settings[0]
@@ -249,7 +249,7 @@ def branching_of(memory: Rows) -> tuple[float, float, int]:
     return excess(mean, square / (SECONDS - 1)), excess(mean, mean + smooth), 0
 
 
-@kernel
+@inner
 def report_trading(memory: Rows, settings: Rows, unit: Rows, at: int, out: Rows) -> None:
     """Fill the trading of one FLOW row; the newest closed cell stands at `at` of the rings."""
     row, rule = out[0], settings[0]

@@ -18,7 +18,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from engine.agreement import answer_touch, forget_touches, forget_waiting
-from engine.kernel import kernel
+from engine.kernel import inner
 from engine.schema import Channel, Flag, Kind, Rows, Status
 
 
@@ -54,7 +54,7 @@ RENAMED: Final = 4
 NO_BOOK: Final = 5
 
 OK: Final = int(Reason.OK)
-#: Typed, not literal: a kernel is compiled anew for every literal that it is called with.
+#: Of the type that the memory keeps them in.
 UNSYNCED: Final = cast(int, np.int64(Reason.UNSYNCED))
 NO_INSTRUMENT: Final = cast(int, np.int64(Reason.NO_INSTRUMENT))
 GAP: Final = cast(int, np.int64(Reason.GAP))
@@ -107,7 +107,7 @@ FIELDS: Final[list[Any]] = [
 ]
 
 
-@kernel
+@inner
 def lose(memory: Rows, cause: int) -> None:
     """Stop believing the book: what was stale or crossed about it is past."""
     own = memory[0]
@@ -117,7 +117,7 @@ def lose(memory: Rows, cause: int) -> None:
     forget_waiting(memory)
 
 
-@kernel
+@inner
 def end_stale(memory: Rows) -> None:
     """Close a stretch of silence."""
     own = memory[0]
@@ -126,7 +126,7 @@ def end_stale(memory: Rows) -> None:
         own["stale_since"] = 0
 
 
-@kernel
+@inner
 def end_crossed(memory: Rows) -> None:
     """Close a stretch of crossed book."""
     own = memory[0]
@@ -135,7 +135,7 @@ def end_crossed(memory: Rows) -> None:
         own["crossed_since"] = 0
 
 
-@kernel
+@inner
 def admit(memory: Rows, messages: Rows, i: int) -> int:
     """Say what to do with a SNAPSHOT or DELTA; one that breaks the chain ends the book."""
     own, message = memory[0], messages[i]
@@ -162,7 +162,7 @@ def admit(memory: Rows, messages: Rows, i: int) -> int:
     return int(action)
 
 
-@kernel
+@inner
 def admit_delta(memory: Rows, messages: Rows, i: int) -> int:
     """Say what to do with a new DELTA, by the sequence rule that every venue shares: sizes are absolute.
 
@@ -183,7 +183,7 @@ def admit_delta(memory: Rows, messages: Rows, i: int) -> int:
     return IGNORE if 0 < last <= own["last"] else UPDATE
 
 
-@kernel
+@inner
 def take_book(memory: Rows, messages: Rows, i: int, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
     """Note what the book is after a message that was applied; between its parts the book is between two states."""
     own, message = memory[0], messages[i]
@@ -206,7 +206,7 @@ def take_book(memory: Rows, messages: Rows, i: int, bid: int, bid_size: int, ask
         answer_touch(memory, message["last"], bid, bid_size, ask, ask_size)
 
 
-@kernel
+@inner
 def take_event(memory: Rows, messages: Rows, i: int, action: int) -> None:
     """Note a message that is neither book nor touch."""
     own, message = memory[0], messages[i]
@@ -237,7 +237,7 @@ def take_event(memory: Rows, messages: Rows, i: int, action: int) -> None:
             own["halted"] = 0
 
 
-@kernel
+@inner
 def reason_of(memory: Rows, crossed_after: int) -> int:
     """Say why the book is not known now, OK where it is."""
     own = memory[0]

@@ -30,7 +30,7 @@ import numpy as np
 
 from engine.config import EngineConfig
 from engine.fields import WHY, Why
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID
 from engine.schema import Rows
 from engine.trust import Reason
@@ -174,7 +174,7 @@ def advance(memory: Rows, settings: Rows, inputs: Rows, now: int) -> int:
     return changed
 
 
-@kernel
+@inner
 def enter(memory: Rows, side: int, state: int, now: int) -> None:
     """Put a side into a state; what held for the last one says nothing of this one."""
     own = memory[0]
@@ -184,7 +184,7 @@ def enter(memory: Rows, side: int, state: int, now: int) -> None:
     own["worse"][side] = own["better"][side] = NEVER
 
 
-@kernel
+@inner
 def note(memory: Rows, inputs: Rows, side: int) -> None:
     """Keep what the machine read when a state changed."""
     own, told = memory[0], inputs[0]
@@ -195,7 +195,7 @@ def note(memory: Rows, inputs: Rows, side: int) -> None:
     own["entry"][side, SPREAD], own["entry_why"][side, SPREAD] = told["spread"][side], told["spread_why"][side]
 
 
-@kernel
+@inner
 def watch(memory: Rows, settings: Rows, inputs: Rows, side: int, now: int) -> None:
     """Ask the tests that lead out of a side's state; remember since when each holds."""
     own, rule = memory[0], settings[0]
@@ -212,7 +212,7 @@ def watch(memory: Rows, settings: Rows, inputs: Rows, side: int, now: int) -> No
     own["better"][side] = since(own["better"][side], better, now)
 
 
-@kernel
+@inner
 def since(first: int, holds: bool, now: int) -> int:
     """Return the first evaluation at which a test has held ever since, NEVER where it does not now."""
     if not holds:
@@ -220,7 +220,7 @@ def since(first: int, holds: bool, now: int) -> int:
     return now if first == NEVER else first
 
 
-@kernel
+@inner
 def next_of(memory: Rows, settings: Rows, side: int, now: int) -> int:
     """Return the state that a side with a defined ratio is to be in now."""
     own, rule = memory[0], settings[0]
@@ -238,7 +238,7 @@ def next_of(memory: Rows, settings: Rows, side: int, now: int) -> int:
     return NORMAL if better >= rule["normal_for"] else state
 
 
-@kernel
+@inner
 def is_vacuum(settings: Rows, inputs: Rows, side: int) -> bool:
     """Ask the entry test of a side whose ratio is defined."""
     told, rule = inputs[0], settings[0]
@@ -250,14 +250,14 @@ def is_vacuum(settings: Rows, inputs: Rows, side: int) -> bool:
     return bool(thin and (wide or left) and refill_below(inputs, side, rule["vacuum_refill"]))
 
 
-@kernel
+@inner
 def refill_below(inputs: Rows, side: int, bound: float) -> bool:
     """Say whether less came than this share of what left; where nothing left, whether nothing came."""
     refill, why = inputs[0]["refill"][side], inputs[0]["refill_why"][side]
     return bool(refill < bound if why == 0 else why == NO_FLOW and refill <= 0.0)
 
 
-@kernel
+@inner
 def refill_above(inputs: Rows, side: int, bound: float) -> bool:
     """Say whether more came than this share of what left; where nothing left, whether anything came."""
     refill, why = inputs[0]["refill"][side], inputs[0]["refill_why"][side]

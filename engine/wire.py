@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadRecord
-from engine.kernel import allocating, kernel
+from engine.kernel import allocating, inner, kernel
 from engine.schema import (
     FAMILY,
     INSTRUMENT,
@@ -228,7 +228,7 @@ def _unpack(words: Words, out: Words) -> tuple[int, int, int, int, int, int, int
     return counts
 
 
-@kernel
+@inner
 def _length(words: Words, at: int) -> int:
     """Return how many words the message at a position has, 0 where it is not one of ours or is torn."""
     if words.size - at < _PREFIX:

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.kernel import Text, inlined, kernel, low_bit, places_of, word_at
+from engine.kernel import Text, inlined, inner, low_bit, places_of, word_at
 from ingest.rows import Words
 
 #: Digits on each side of the point at most.
@@ -71,7 +71,7 @@ def plain(left: int, right: int, whole: int, decimals: int) -> int:
     return joined(left) * int(_TENS[decimals]) + joined(right)
 
 
-@kernel
+@inner
 def plain_levels(
     frame: Text, at: int, end: int, price_decimals: int, size_decimals: int, words: Words, to: int, limit: int
 ) -> tuple[int, int, bool]:

@@ -6,7 +6,7 @@ the caller takes the slow path, which then decides.
 
 from typing import Final
 
-from engine.kernel import Text, byte_at, inlined, kernel, pinned
+from engine.kernel import Text, byte_at, inlined, inner, kernel, pinned
 from ingest.form import (
     COUNT,
     DECIMALS,
@@ -83,7 +83,7 @@ def scan_flat(text: bytes, plan: Words, words: Words, message: int) -> int:
     return int(plan[COUNT])
 
 
-@kernel
+@inner
 def _scan_fields(frame: Text, at: int, end: int, plan: Words, words: Words, message: int) -> tuple[int, int]:
     """Read the object, `at` being its first key; return which fields were found, or a refusal, and where it ended."""
     found = 0
@@ -160,7 +160,7 @@ def _field_of(plan: Words, key: int, likely: int) -> int:
     return -1
 
 
-@kernel
+@inner
 def _value(frame: Text, at: int, end: int, plan: Words, place: int) -> tuple[int, int]:
     """Read a field's value; return it and where it ended, or a refusal in the place of that."""
     take = plan[place + TAKE]
@@ -181,7 +181,7 @@ def _value(frame: Text, at: int, end: int, plan: Words, place: int) -> tuple[int
     return _decimal_value(frame, at, decimals, take)
 
 
-@kernel
+@inner
 def _decimal_value(frame: Text, at: int, decimals: int, take: int) -> tuple[int, int]:
     """Read an exact decimal, as `_value`."""
     negative = take == _SIGNED and byte_at(frame, at) == ord('"') and byte_at(frame, at + 1) == ord("-")

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.kernel import Text, byte_at, inlined, kernel, pinned
+from engine.kernel import Text, byte_at, inlined, inner, kernel, pinned
 from engine.schema import LEVEL, Flag, Kind, Rows
 from ingest.rows import WORDS, Words, rows_before
 from ingest.tokens import (
@@ -117,7 +117,7 @@ def scan_depth(text: bytes, plan: Words, words: Words, message: int) -> int:
     return _finish(words, message, chained, body)
 
 
-@kernel
+@inner
 def _scan_object(
     frame: Text,
     at: int,
@@ -187,7 +187,7 @@ def _word(key: int) -> int:
     return PUBLISHED_WORD if key == PUBLISHED else EXCHANGED_WORD
 
 
-@kernel
+@inner
 def _finish(words: Words, message: int, chained: bool, body: bool) -> int:
     """Turn stamps into nanoseconds and fill what the venue does not state; return the number of rows, or a refusal."""
     published = 0 if body and not chained else nanoseconds(words[message + PUBLISHED_WORD])
@@ -230,7 +230,7 @@ def _key(frame: Text, start: int, close: int) -> int:
     return EVENT if first == ord("e") else 0
 
 
-@kernel
+@inner
 def _key_of_body(frame: Text, start: int, close: int) -> int:
     """Return the bit of a REST body's key, 0 for one we do not know."""
     if close - start == 2:

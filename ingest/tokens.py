@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import Text, byte_at, inlined, kernel
+from engine.kernel import Text, byte_at, inlined, inner
 from ingest.decimals import MICROSECONDS_END, MICROSECONDS_START, MILLISECONDS_END
 from ingest.digits import plain_levels
 from ingest.rows import Words
@@ -44,7 +44,7 @@ def skip_blank(frame: Text, at: int) -> int:
     return at
 
 
-@kernel
+@inner
 def string(frame: Text, at: int, end: int) -> int:
     """Return where the plain string that opens at `at` closes, or -1: no escape, no control byte, ASCII only."""
     if byte_at(frame, at) != ord('"'):
@@ -60,7 +60,7 @@ def string(frame: Text, at: int, end: int) -> int:
     return -1
 
 
-@kernel
+@inner
 def matches(frame: Text, at: int, end: int, word: NDArray[np.uint8]) -> bool:
     if at + len(word) > end:
         return False
@@ -70,7 +70,7 @@ def matches(frame: Text, at: int, end: int, word: NDArray[np.uint8]) -> bool:
     return True
 
 
-@kernel
+@inner
 def expect(frame: Text, at: int, end: int, plan: Words, place: int) -> int:
     """Return where a quoted word ends that must stand here, or -1; the plan has its length and its bytes."""
     length = int(plan[place])
@@ -83,7 +83,7 @@ def expect(frame: Text, at: int, end: int, plan: Words, place: int) -> int:
     return close + 1
 
 
-@kernel
+@inner
 def whole(frame: Text, at: int) -> tuple[int, int]:
     """Read a whole number without sign or leading zeros; return it, or -1, and where it ended."""
     start = at
@@ -98,7 +98,7 @@ def whole(frame: Text, at: int) -> tuple[int, int]:
     return value, at
 
 
-@kernel
+@inner
 def decimal(frame: Text, at: int, decimals: int) -> tuple[int, int]:
     """Read a quoted decimal as an integer at a scale; return it, or a refusal, and where it ended."""
     if byte_at(frame, at) != ord('"'):
@@ -106,7 +106,7 @@ def decimal(frame: Text, at: int, decimals: int) -> tuple[int, int]:
     return unquoted(frame, at + 1, decimals)
 
 
-@kernel
+@inner
 def unquoted(frame: Text, at: int, decimals: int) -> tuple[int, int]:
     """Read the same from its first digit on."""
     start = at
@@ -141,7 +141,7 @@ def unquoted(frame: Text, at: int, decimals: int) -> tuple[int, int]:
     return value, at + 1
 
 
-@kernel
+@inner
 def nearest(frame: Text, at: int, decimals: int) -> tuple[int, int]:
     """Read a quoted decimal as the nearest integer at a scale, halves to even; return it, or a refusal, and its end."""
     if byte_at(frame, at) != ord('"'):
@@ -175,7 +175,7 @@ def nearest(frame: Text, at: int, decimals: int) -> tuple[int, int]:
     return value, at + 1
 
 
-@kernel
+@inner
 def truth(frame: Text, at: int, end: int) -> tuple[bool, int]:
     """Read true or false; return it and where it ended, or a refusal in the place of that."""
     if matches(frame, at, end, _TRUE):
@@ -183,7 +183,7 @@ def truth(frame: Text, at: int, end: int) -> tuple[bool, int]:
     return False, at + 5 if matches(frame, at, end, _FALSE) else STRUCTURE
 
 
-@kernel
+@inner
 def skip(frame: Text, at: int, end: int) -> int:
     """Return where a simple value ends that nobody asked for, or -1."""
     if byte_at(frame, at) == ord('"'):
@@ -206,7 +206,7 @@ def nanoseconds(stamp: int) -> int:
     return -1
 
 
-@kernel
+@inner
 def levels_from(
     frame: Text, at: int, end: int, price_decimals: int, size_decimals: int, words: Words, to: int, limit: int
 ) -> tuple[int, int]:
@@ -247,7 +247,7 @@ def levels_from(
         at = skip_blank(frame, at + 1)
 
 
-@kernel
+@inner
 def rotate(words: Words, start: int, middle: int, end: int) -> None:
     """Bring the words from `middle` to `end` before those from `start` on: three reversals, in place."""
     reverse(words, start, middle)
@@ -255,7 +255,7 @@ def rotate(words: Words, start: int, middle: int, end: int) -> None:
     reverse(words, start, end)
 
 
-@kernel
+@inner
 def reverse(words: Words, start: int, end: int) -> None:
     end -= 1
     while start < end:
@@ -264,7 +264,7 @@ def reverse(words: Words, start: int, end: int) -> None:
         end -= 1
 
 
-@kernel
+@inner
 def beginning(frame: Text, end: int) -> tuple[int, bool]:
     """Return where the first key of `{...}`, or of `{"stream":"...","data":{...}}`, is, and whether it is the latter.
 
@@ -295,7 +295,7 @@ def beginning(frame: Text, end: int) -> tuple[int, bool]:
     return skip_blank(frame, at + 1) if byte_at(frame, at) == ord("{") else -1, True
 
 
-@kernel
+@inner
 def is_over(frame: Text, at: int, end: int, wrapped: bool) -> bool:
     """Tell whether the text ends where its inner object does."""
     if not wrapped:
@@ -306,7 +306,7 @@ def is_over(frame: Text, at: int, end: int, wrapped: bool) -> bool:
     return byte_at(frame, at) == ord("}") and at + 1 == end
 
 
-@kernel
+@inner
 def trimmed(frame: Text, end: int) -> int:
     """Return the text's length without blanks at its end, or -1 where no brace ends it."""
     while end > 1 and is_blank(byte_at(frame, end - 1)):

@@ -18,7 +18,7 @@ from engine.books import BPS, FALL, SQUEEZE, Ladder, Mid, Refill, edges, ladder,
 from engine.cascade import END, Floats, branchings, critical, curve, falls, free_fall, sweep, sweep_floored
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import allocating, kernel
+from engine.kernel import allocating, inner, kernel
 from engine.risk import assume, compute, due, rules_of, tell
 from engine.schema import Rows
 from engine.tail import POOLS
@@ -142,7 +142,7 @@ def walk(
     return undefined or levels == 0
 
 
-@kernel
+@inner
 def tell_end(
     plain: Rows, floored: Rows, k: int, shock: float, sign: float, mid: float, values: Rows, whys: Rows
 ) -> bool:
@@ -282,7 +282,7 @@ def fill_maps(found: Forced, row: Rows) -> None:
     row["exposures"], row["map_source"], row["map_coverage"] = found.exposures, found.source, found.coverage
 
 
-@kernel
+@inner
 def depends(levels: Rows, bids: int, low: int, high: int) -> bool:
     """Say whether a book message can change the answer: a bid at or above `low`, or an ask at or below `high`."""
     for i in range(len(levels)):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.comparison import FIELDS as COMPARED
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import share
 from engine.money import QUANTO, amount_of, base_of, quote_of, worth_in, worth_of
 from engine.pockets import FIELDS as POCKETS
@@ -84,7 +84,7 @@ def measure(
         sweep(asks, ASK, unit, n, why, out)
 
 
-@kernel
+@inner
 def measure_touch(view: Rows, unit: Rows, out: Rows) -> None:
     """Fill best prices, sizes there, and what follows from the four of them."""
     book, row, money = view[0], out[0], unit[0]
@@ -112,7 +112,7 @@ def measure_touch(view: Rows, unit: Rows, out: Rows) -> None:
     row["weighted_mid"] = (ratio * book["ask"] + (1.0 - ratio) * book["bid"]) / money["price"]
 
 
-@kernel
+@inner
 def measure_bands(view: Rows, levels: Rows, side: int, unit: Rows, bands: NDArray[np.int64], out: Rows) -> None:
     """Fill one side's depth per band in base and quote, and whether the venue has shown the whole band."""
     book, row, money = view[0], out[0], unit[0]
@@ -138,7 +138,7 @@ def measure_bands(view: Rows, levels: Rows, side: int, unit: Rows, bands: NDArra
             row["ask_complete_why"][b] = 0
 
 
-@kernel
+@inner
 def empty_bands(view: Rows, out: Rows) -> None:
     """Fill the bands of a book without a mid: an empty side holds 0, the other cannot be measured."""
     book, row = view[0], out[0]
@@ -155,7 +155,7 @@ def empty_bands(view: Rows, out: Rows) -> None:
     row["ask_complete"][:] = book["known_high"] == 0
 
 
-@kernel
+@inner
 def compare_bands(view: Rows, bands: NDArray[np.int64], both: bool, out: Rows) -> None:
     """Fill each band's imbalance and each side's elasticity, from the book's exact sums of size."""
     book, row = view[0], out[0]
@@ -178,7 +178,7 @@ def compare_bands(view: Rows, bands: NDArray[np.int64], both: bool, out: Rows) -
             row["undefined"] = 1
 
 
-@kernel
+@inner
 def sweep(levels: Rows, side: int, unit: Rows, n: int, why: int, out: Rows) -> None:
     """Fill what taking one notional from a side costs: a sale takes bids, a purchase takes asks."""
     row, mid = out[0], out[0]["mid"]
@@ -210,7 +210,7 @@ def sweep(levels: Rows, side: int, unit: Rows, n: int, why: int, out: Rows) -> N
         row["buy_unfilled"][n], row["buy_unfilled_why"][n] = unfilled, why
 
 
-@kernel
+@inner
 def edge_of(mid2: int, band: int, side: int) -> int:
     """Return a band's outermost price, as the VIEW defines it: rounded inward, so that the bound itself counts."""
     if side == BID:
@@ -218,7 +218,7 @@ def edge_of(mid2: int, band: int, side: int) -> int:
     return share(mid2, 10_000 + band)
 
 
-@kernel
+@inner
 def slope(bands: NDArray[np.int64], depth: NDArray[np.int64]) -> float:
     """Fit ln depth on ln band by least squares, -1 where fewer than two bands hold anything (a true one is >= 0)."""
     count, mean_x, mean_y = 0, 0.0, 0.0

@@ -22,7 +22,7 @@ from engine.errors import BadConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.imbalance import LEVELS, RING, close_imbalance, report_imbalance, restart_imbalance, update_imbalance
 from engine.impact import close_impact, fade_impact, report_impact, weighty
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID, Ints
 from engine.resilience import (
     NEAR,
@@ -205,7 +205,7 @@ def trade(memory: Rows, settings: Rows, trades: Rows, unit: Rows, now: int) -> N
             count_execution(memory, price, size, side)
 
 
-@kernel
+@inner
 def begin(memory: Rows, settings: Rows, now: int) -> None:
     """Open the first cell of all."""
     own, cell_ns = memory[0], settings[0]["cell_ns"]
@@ -245,7 +245,7 @@ def close(
     own["cell_ends"] = (own["cell"] + 1) * cell_ns
 
 
-@kernel
+@inner
 def close_cell(memory: Rows, settings: Rows) -> None:
     """Close the open cell, each part its own, and open the next."""
     own, at = memory[0], memory[0]["ring_at"]
@@ -261,7 +261,7 @@ def close_cell(memory: Rows, settings: Rows) -> None:
     own["cell"] += 1
 
 
-@kernel
+@inner
 def newest(memory: Rows) -> int:
     """Return where the newest closed cell stands in the rings."""
     return int((memory[0]["ring_at"] - 1) % RING)
@@ -306,14 +306,14 @@ def tell(memory: Rows, settings: Rows, unit: Rows, inputs: Rows) -> None:
         told["branching"][side], told["branching_why"][side] = raw - surrogate, branching_why
 
 
-@kernel
+@inner
 def added_of(memory: Rows, settings: Rows, side: int) -> float:
     """Return what was added within 10 bps over the refill window, size units."""
     added, _, _ = moved(memory, side, NEAR, newest(memory), settings[0]["refill_cells"])
     return added
 
 
-@kernel
+@inner
 def phantom_of(memory: Rows, settings: Rows) -> tuple[float, int]:
     """Return the phantom-depth index, and why not."""
     own = memory[0]

@@ -13,7 +13,7 @@ from engine import agreement, lateness, trust
 from engine.agreement import hear_touch
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.lateness import NONE, count_lateness, forget_lateness, quantile, restart_lateness, roll_lateness
 from engine.schema import Flag, Kind, Rows
 from engine.topics import SIGNAL_HEALTH
@@ -93,7 +93,7 @@ def memory_of() -> Rows:
     return memory
 
 
-@kernel
+@inner
 def settle(
     memory: Rows,
     limits: Ints,
@@ -169,7 +169,7 @@ def pass_time(memory: Rows, limits: Ints, now: int, own_row: bool) -> tuple[int,
     return due, own["due"], own["alarm"]
 
 
-@kernel
+@inner
 def next_alarm(memory: Rows, limits: Ints) -> int:
     """Say from when on time alone, without a message of this instrument, brings a record."""
     own = memory[0]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 from engine.ladder import ASK, BID
 from engine.probability import MISSING, UNCALIBRATED, columns, estimate
 from engine.schema import Rows
@@ -53,7 +53,7 @@ def fill(memory: Rows, model: Rows, inputs: Rows, values: Floats, whys: Bytes, o
         row["undefined"] = 1
 
 
-@kernel
+@inner
 def fill_state(memory: Rows, side: int, out: Rows) -> bool:
     """Fill where a side's machine stands; say whether the book is not known."""
     own, row = memory[0], out[0]
@@ -67,13 +67,13 @@ def fill_state(memory: Rows, side: int, out: Rows) -> bool:
     return bool(state == UNKNOWN and cause <= REASONS)
 
 
-@kernel
+@inner
 def stood(value: float, stands: bool) -> float:
     """Return a value that stands, else 0."""
     return float(value) if stands else 0.0
 
 
-@kernel
+@inner
 def fill_inputs(inputs: Rows, side: int, lost: bool, out: Rows) -> None:
     """Fill what a side's machine reads now."""
     told, row = inputs[0], out[0]
@@ -103,7 +103,7 @@ def fill_inputs(inputs: Rows, side: int, lost: bool, out: Rows) -> None:
         row["undefined"] = 1
 
 
-@kernel
+@inner
 def fill_entry(memory: Rows, side: int, out: Rows) -> None:
     """Fill what a side's machine read when it came into its state."""
     entry, whys, row = memory[0]["entry"][side], memory[0]["entry_why"][side], out[0]
@@ -130,7 +130,7 @@ def fill_entry(memory: Rows, side: int, out: Rows) -> None:
             row["undefined"] = 1
 
 
-@kernel
+@inner
 def fill_chance(model: Rows, values: Floats, whys: Bytes, side: int, lost: bool, out: Rows) -> None:
     """Fill a side's probability, raw and calibrated, and how many times the usual that is."""
     row = out[0]

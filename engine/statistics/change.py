@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import kernel
+from engine.kernel import inner, kernel
 
 Floats = NDArray[np.float64]
 ROOT: Final = math.sqrt(2.0 / math.pi)
@@ -73,7 +73,7 @@ def follow_runs(runs: Floats, x: float, hazard: float, noise: float, mean: float
     runs[0, 0] = hazard
 
 
-@kernel
+@inner
 def score_run(centre: float, r: int, x: float, noise: float, mean: float, variance: float) -> float:
     """Return ln of the density of x by a run of r points whose mean is `centre`."""
     precision = 1.0 / variance + r / noise
