@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.instrument import Instrument
-from engine.kernel import kernel
+from engine.kernel import allocating
 from ingest.rows import Words
 from ingest.scan import depth_plan, scan_depth
 from ingest.session import Session, open_session
@@ -274,7 +274,7 @@ def test_decode_300_frames_of_equal_length(benchmark: BenchmarkFixture, venue: s
     measure(benchmark, known, "depth", frames, route)
 
 
-@kernel
+@allocating
 def scan_all(frames: Any, plan: Words, words: Words) -> int:
     """Scan frames one after the other into the same memory."""
     levels = 0

@@ -58,6 +58,12 @@ def allocating(function: Function) -> Function:
     return cast(Function, numba.njit(**FLAGS | {"_nrt": True})(function))
 
 
+def brief(function: Function) -> Function:
+    """Compile a kernel that Python calls for each frame, and that keeps the GIL: to give it up and to take it back takes
+    as long as to read some hundred bytes, and may mean to wait for another thread."""
+    return cast(Function, numba.njit(**FLAGS | {"nogil": False})(function))
+
+
 def inlined(function: Function) -> Function:
     """Compile a small function that becomes a part of each kernel that calls it, where a call would cost as much."""
     return cast(Function, numba.njit(**FLAGS, forceinline=True)(function))

@@ -6,7 +6,7 @@ the caller takes the slow path, which then decides.
 
 from typing import Final
 
-from engine.kernel import Text, byte_at, inlined, kernel, pinned
+from engine.kernel import Text, brief, byte_at, inlined, kernel, pinned
 from ingest.form import (
     COUNT,
     DECIMALS,
@@ -59,7 +59,7 @@ _UPTO: Final = int(Take.UPTO)
 _COUNTS: Final = 1 << 31
 
 
-@kernel
+@brief
 def scan_flat(text: bytes, plan: Words, words: Words, message: int) -> int:
     """Write a MESSAGE row's words from a place on and its rows' behind; return how many rows, or a refusal."""
     frame = pinned(text)

@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.kernel import Text, byte_at, inlined, kernel, pinned
+from engine.kernel import Text, brief, byte_at, inlined, kernel, pinned
 from engine.schema import LEVEL, Flag, Kind, Rows
 from ingest.rows import WORDS, Words, rows_before
 from ingest.tokens import (
@@ -89,7 +89,7 @@ def is_ordered(message: Rows, levels: Rows) -> bool:
     return bool(ordered and levels["size"].all())
 
 
-@kernel
+@brief
 def scan_depth(text: bytes, plan: Words, words: Words, message: int) -> int:
     """Write a MESSAGE row's words from a place on and its levels' behind; return how many levels, or a refusal."""
     frame = pinned(text)

@@ -15,7 +15,7 @@ from engine.schema import FAMILY, REFERENCE, TRADE, Channel, Kind
 from ingest.decimals import rounded
 from ingest.flat import scan_flat
 from ingest.form import Field, Form, Take, plan
-from ingest.scanner import Scanner
+from ingest.scanner import FlatScanner
 from ingest.tokens import LOST_DIGIT, MISSING, STRUCTURE
 from ingest.venues._binance import BinanceDecoder
 from tests.test_scan import instrument
@@ -163,7 +163,8 @@ FORM = Form(
 
 
 def scan(raw: bytes, form: Form = FORM) -> Any:
-    found = Scanner(scan_flat, FAMILY[form.kind]).scan(raw, plan(form, "ABC", 2, 3), "ABC", Channel.MARK)
+    scanner = FlatScanner(scan_flat, FAMILY[form.kind], len(form.rows))
+    found = scanner.scan(raw, plan(form, "ABC", 2, 3), "ABC", Channel.MARK)
     return found if isinstance(found, int) else (found.message[0], found.rows.tolist())
 
 
