@@ -26,7 +26,7 @@ from ingest.form import (
     WIDTH,
     Take,
 )
-from ingest.rows import Words
+from ingest.rows import MESSAGE_AT, Words
 from ingest.scan import BAD_TIME, EXCHANGED_WORD, FLAGS_WORD, PUBLISHED_WORD
 from ingest.tokens import (
     MISSING,
@@ -60,8 +60,9 @@ _COUNTS: Final = 1 << 31
 
 
 @brief
-def scan_flat(text: bytes, plan: Words, words: Words, message: int) -> int:
-    """Write a MESSAGE row's words from a place on and its rows' behind; return how many rows, or a refusal."""
+def scan_flat(text: bytes, plan: Words, words: Words) -> int:
+    """Write a MESSAGE row's words and its rows' behind into a block; return how many rows, or a refusal."""
+    message = words[MESSAGE_AT]
     frame = pinned(text)
     end = trimmed(frame, len(text))
     if end < 0:
@@ -80,6 +81,7 @@ def scan_flat(text: bytes, plan: Words, words: Words, message: int) -> int:
         return MISSING
     if plan[PUBLISHED] and words[message + EXCHANGED_WORD] > words[message + PUBLISHED_WORD]:
         words[message + FLAGS_WORD] |= BAD_TIME
+    words[MESSAGE_AT] = message + plan[LENGTH]
     return int(plan[COUNT])
 
 

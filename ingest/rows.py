@@ -13,6 +13,10 @@ Words: TypeAlias = NDArray[np.int64]
 #: How many of them a MESSAGE row is.
 WORDS: Final = MESSAGE.itemsize // 8
 
+#: A block of words begins with where in it the next MESSAGE row goes, and the next rows where those stand apart: a kernel
+#: is handed an integer for as long as it takes to read four levels.
+MESSAGE_AT, ROWS_AT, HEAD = range(3)
+
 _LAYOUT: Final = Struct("<7q4IH2B4x")
 _PADDED: Final = MESSAGE.itemsize
 assert _LAYOUT.size == _PADDED
