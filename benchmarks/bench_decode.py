@@ -27,7 +27,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.instrument import Instrument
 from engine.kernel import allocating
-from ingest.rows import HEAD, MESSAGE_AT, ROWS_AT, WORDS, Words
+from ingest.rows import HEAD, MESSAGE_AT, MESSAGES_END, ROWS_AT, WORDS, Words
 from ingest.scan import depth_plan, scan_depth
 from ingest.session import Session, open_session
 from ingest.venues import Decoder, load
@@ -279,7 +279,7 @@ def scan_all(frames: Any, plan: Words, words: Words) -> int:
     """Scan frames one after the other into the same memory."""
     levels = 0
     for frame in frames:
-        words[MESSAGE_AT], words[ROWS_AT] = HEAD, HEAD + WORDS
+        words[MESSAGE_AT], words[MESSAGES_END], words[ROWS_AT] = HEAD, HEAD + WORDS, HEAD + WORDS
         levels += scan_depth(frame, plan, words)
     return levels
 

@@ -59,7 +59,8 @@ def plain(left: int, right: int, whole: int, decimals: int) -> int:
 
     The words end with the digits before and behind the point; what stands before those is anything.
     """
-    if whole < 1 or whole > EIGHT:
+    # Below 1 or above 8.
+    if (whole - 1) & -EIGHT:
         return -1
     left = (left ^ _ZEROS) & (-1 << (64 - 8 * whole))
     right = (right ^ _ZEROS) & (-1 << (64 - 8 * decimals)) if decimals else 0
@@ -82,9 +83,9 @@ def plain_levels(
     if price_decimals < 1 or price_decimals > EIGHT or size_decimals < 0 or size_decimals > EIGHT or at < BEFORE:
         return to, at, False
     size_tail = size_decimals + 1 if size_decimals else 0
+    if at + ROOM_OF_LEVEL > end or word_at(frame, at) & _TWO != _OPEN:
+        return to, at, False
     while at + ROOM_OF_LEVEL <= end and to < limit:
-        if word_at(frame, at) & _TWO != _OPEN:
-            return to, at, False
         at += 2
         # Three quotes end the price, begin and end the size.
         quotes = places_of(frame, at, ord('"'))

@@ -26,9 +26,10 @@ from ingest.form import (
     WIDTH,
     Take,
 )
-from ingest.rows import MESSAGE_AT, Words
+from ingest.rows import MESSAGE_AT, MESSAGES_END, Words
 from ingest.scan import BAD_TIME, EXCHANGED_WORD, FLAGS_WORD, PUBLISHED_WORD
 from ingest.tokens import (
+    FULL,
     MISSING,
     STRUCTURE,
     beginning,
@@ -63,6 +64,8 @@ _COUNTS: Final = 1 << 31
 def scan_flat(text: bytes, plan: Words, words: Words) -> int:
     """Write a MESSAGE row's words and its rows' behind into a block; return how many rows, or a refusal."""
     message = words[MESSAGE_AT]
+    if message == words[MESSAGES_END]:
+        return FULL
     frame = pinned(text)
     end = trimmed(frame, len(text))
     if end < 0:

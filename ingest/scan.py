@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.kernel import Text, brief, byte_at, inlined, kernel, pinned
 from engine.schema import LEVEL, Flag, Kind, Rows
-from ingest.rows import MESSAGE_AT, ROWS_AT, WORDS, Words
+from ingest.rows import MESSAGE_AT, MESSAGES_END, ROWS_AT, WORDS, Words
 from ingest.tokens import (
     FULL,
     LOST_DIGIT,
@@ -92,6 +92,8 @@ def is_ordered(message: Rows, levels: Rows) -> bool:
 def scan_depth(text: bytes, plan: Words, words: Words) -> int:
     """Write a MESSAGE row's words and its levels' into a block; return how many levels, or a refusal."""
     message, levels = words[MESSAGE_AT], words[ROWS_AT]
+    if message == words[MESSAGES_END]:
+        return FULL
     frame = pinned(text)
     end = trimmed(frame, len(text))
     if end < 0:

@@ -15,7 +15,8 @@ import numpy as np
 
 from engine.kernel import entry
 from engine.schema import MESSAGE, Channel, Rows
-from ingest.rows import HEAD, MESSAGE_AT, ROWS_AT, WORDS, Words, rows_before
+from ingest.rows import HEAD, WORDS, Words, rows_before
+from ingest.tokens import FULL
 from ingest.venues import Decoded
 
 #: Text, plan (what the kernel must know before), block to write to (`ingest.rows`) -> how many rows, or a refusal.
@@ -33,7 +34,7 @@ MESSAGES: Final = 128
 class Scanner:
     """A kernel, and the present block of what it writes: MESSAGE rows, then any number of one family's rows for each."""
 
-    __slots__ = ("_family", "_kernel", "_last", "_left", "_messages", "_next", "_rows", "_words")
+    __slots__ = ("_family", "_kernel", "_messages", "_next", "_rows", "_words")
 
     def __init__(self, kernel: Kernel, family: np.dtype[Any]) -> None:
         self._kernel = _entry(kernel)
@@ -42,12 +43,12 @@ class Scanner:
 
     def scan(self, frame: bytes, plan: Words, symbol: str, channel: Channel) -> Decoded | int:
         """Return what a symbol's frame says, or the kernel's refusal."""
-        if not self._left or self._next + len(frame) // SHORTEST > self._last:
-            self._renew(len(frame))
         count = self._kernel(frame, plan, self._words)
+        if count == FULL:
+            self._renew(len(frame))
+            count = self._kernel(frame, plan, self._words)
         if count < 0:
             return count
-        self._left -= 1
         start = self._next
         self._next = end = start + count
         # Half of what Decoded(...) takes.
@@ -59,16 +60,16 @@ class Scanner:
         before = HEAD + MESSAGES * WORDS
         # Kernels take plain integers at the least cost.
         self._words = np.empty(before + count * self._family.itemsize // 8, np.int64)
-        self._words[MESSAGE_AT], self._words[ROWS_AT] = HEAD, before
+        self._words[:HEAD] = HEAD, before, before
         self._rows = self._words[before:].view(self._family)
         self._messages: Iterator[Rows] = iter(self._words[HEAD:before].view(MESSAGE).reshape(-1, 1))
-        self._next, self._last, self._left = 0, count, MESSAGES
+        self._next = 0
 
 
 class FlatScanner:
     """The same where every frame has as many rows as any other: the block is cut beforehand, into equal parts."""
 
-    __slots__ = ("_before", "_family", "_kernel", "_left", "_parts", "_size", "_words")
+    __slots__ = ("_before", "_family", "_kernel", "_parts", "_size", "_words")
 
     def __init__(self, kernel: Kernel, family: np.dtype[Any], count: int) -> None:
         self._kernel = _entry(kernel)
@@ -80,23 +81,22 @@ class FlatScanner:
 
     def scan(self, frame: bytes, plan: Words, symbol: str, channel: Channel) -> Decoded | int:
         """Return what a symbol's frame says, or the kernel's refusal."""
-        if not self._left:
+        count = self._kernel(frame, plan, self._words)
+        if count == FULL:
             self._renew()
-        refusal = self._kernel(frame, plan, self._words)
-        if refusal < 0:
-            return refusal
-        self._left -= 1
+            count = self._kernel(frame, plan, self._words)
+        if count < 0:
+            return count
         message, rows = next(self._parts)
         return _make(Decoded, (symbol, channel, message, rows, None))
 
     def _renew(self) -> None:
         count = BLOCK // (8 * self._size)
         self._words = np.empty(HEAD + count * self._size, np.int64)
-        self._words[MESSAGE_AT] = HEAD
+        self._words[:HEAD] = HEAD, len(self._words), 0
         parts = self._words[HEAD:].reshape(count, self._size)
         messages, rows = parts[:, :WORDS].view(MESSAGE), parts[:, self._before :].view(self._family)
         self._parts: Iterator[tuple[Rows, Rows]] = zip(messages, rows, strict=True)
-        self._left = count
 
 
 def _entry(kernel: Kernel) -> Kernel:
