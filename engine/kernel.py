@@ -159,6 +159,27 @@ def places_of(text: Text, at: int, byte: int) -> int:
     return sum(1 << i for i, each in enumerate(text[at : at + 32]) if each == byte)
 
 
+#: Eight digits as text.
+_ZEROS: Final = 0x3030303030303030
+_ALL: Final = (1 << 64) - 1
+
+
+def numbers_of(
+    first: int, second: int, third: int, fourth: int, none: int, nothing: int, naught: int, nil: int
+) -> tuple[int, int, int, int, int]:
+    """Return 0 and the numbers that four words of eight digits are, earlier digits in lower bytes, all four at once.
+
+    Of each word so many of the lowest bits, 0 to 63, stand for no digits. What comes first is another number where
+    anything is no digit; the others mean nothing then.
+    """
+    numbers, bad = [], 0
+    for word, bits in ((first, none), (second, nothing), (third, naught), (fourth, nil)):
+        digits = ((word ^ _ZEROS) >> bits << bits & _ALL).to_bytes(8, "little")
+        bad += sum(digit > 9 for digit in digits)
+        numbers.append(sum(digit * 10 ** (7 - i) for i, digit in enumerate(digits)))
+    return bad, *numbers  # type: ignore[return-value]
+
+
 # It has no types.
 ir: Final[Any] = llvmlite.ir
 _BYTE: Final = ir.IntType(8)
@@ -209,10 +230,42 @@ def _places(typing_context: Any, text: Any, at: Any, byte: Any) -> Any:
     return types.int64(types.int64, types.int64, types.int64), generate
 
 
+def _vector(bits: int, *values: int) -> Any:
+    return ir.Constant(ir.VectorType(ir.IntType(bits), len(values)), [ir.Constant(ir.IntType(bits), v) for v in values])
+
+
+@intrinsic
+def _numbers(
+    typing_context: Any, a: Any, b: Any, c: Any, d: Any, none: Any, nothing: Any, naught: Any, nil: Any
+) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, bits = (ir.Constant(ir.VectorType(_WORD, 4), ir.Undefined) for _ in range(2))
+        for i in range(4):
+            words = builder.insert_element(words, arguments[i], ir.Constant(_LANE, i))
+            bits = builder.insert_element(bits, arguments[i + 4], ir.Constant(_LANE, i))
+        kept = builder.shl(_vector(64, *[-1] * 4), bits)
+        digits = builder.and_(builder.xor(words, _vector(64, *[_ZEROS] * 4)), kept)
+        above = builder.icmp_unsigned(">", builder.bitcast(digits, _BYTES), _vector(8, *[9] * 32))
+        bad = builder.zext(builder.bitcast(above, _LANE), _WORD)
+        # Neighbours are joined to pairs, pairs to fours, fours to one: a lane holds the earlier one in its lower half.
+        joined = digits
+        for width, scale in ((16, 10), (32, 100), (64, 10_000)):
+            count = 256 // width
+            joined = builder.bitcast(joined, ir.VectorType(ir.IntType(width), count))
+            earlier = builder.and_(joined, _vector(width, *[(1 << width // 2) - 1] * count))
+            later = builder.lshr(joined, _vector(width, *[width // 2] * count))
+            joined = builder.add(builder.mul(earlier, _vector(width, *[scale] * count)), later)
+        numbers = [builder.extract_element(joined, ir.Constant(_LANE, i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, [bad, *numbers])
+
+    return types.UniTuple(types.int64, 5)(*[types.int64] * 8), generate
+
+
 _load_address: Any = _address
 _load_byte: Any = _byte
 _load_word: Any = _word
 _compare: Any = _places
+_join: Any = _numbers
 
 
 @overload(pinned)
@@ -243,5 +296,17 @@ def _word_at(text: Any, at: Any) -> Any:
 def _places_of(text: Any, at: Any, byte: Any) -> Any:
     def compiled(text: Any, at: Any, byte: Any) -> Any:
         return _compare(text, at, byte)
+
+    return compiled
+
+
+@overload(numbers_of)
+def _numbers_of(
+    first: Any, second: Any, third: Any, fourth: Any, none: Any, nothing: Any, naught: Any, nil: Any
+) -> Any:
+    def compiled(
+        first: Any, second: Any, third: Any, fourth: Any, none: Any, nothing: Any, naught: Any, nil: Any
+    ) -> Any:
+        return _join(first, second, third, fourth, none, nothing, naught, nil)
 
     return compiled
