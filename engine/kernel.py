@@ -23,6 +23,7 @@ from numba.extending import intrinsic, overload
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: What `pinned` returns: a text's address in a kernel, the text itself in plain Python.
 Text: TypeAlias = bytes
+Four: TypeAlias = tuple[int, int, int, int]
 
 
 def _folder(asked: str) -> str:
@@ -59,8 +60,10 @@ def allocating(function: Function) -> Function:
 
 
 def brief(function: Function) -> Function:
-    """Compile a kernel that Python calls for each frame, and that keeps the GIL: to give it up and to take it back takes
-    as long as to read some hundred bytes, and may mean to wait for another thread."""
+    """Compile a kernel that Python calls for each frame, and that keeps the GIL.
+
+    To give it up and to take it back takes as long as to read some hundred bytes, and may mean to wait for a thread.
+    """
     return cast(Function, numba.njit(**FLAGS | {"nogil": False})(function))
 
 
@@ -164,20 +167,20 @@ _ZEROS: Final = 0x3030303030303030
 _ALL: Final = (1 << 64) - 1
 
 
-def numbers_of(
-    first: int, second: int, third: int, fourth: int, none: int, nothing: int, naught: int, nil: int
-) -> tuple[int, int, int, int, int]:
+def numbers_of(words: Four, skipped: Four) -> tuple[int, int, int, int, int]:
     """Return 0 and the numbers that four words of eight digits are, earlier digits in lower bytes, all four at once.
 
     Of each word so many of the lowest bits, 0 to 63, stand for no digits. What comes first is another number where
     anything is no digit; the others mean nothing then.
     """
-    numbers, bad = [], 0
-    for word, bits in ((first, none), (second, nothing), (third, naught), (fourth, nil)):
-        digits = ((word ^ _ZEROS) >> bits << bits & _ALL).to_bytes(8, "little")
+    numbers: list[int] = []
+    bad = 0
+    for word, bits in zip(words, skipped, strict=True):
+        digits = ((int(word) ^ _ZEROS) >> int(bits) << int(bits) & _ALL).to_bytes(8, "little")
         bad += sum(digit > 9 for digit in digits)
         numbers.append(sum(digit * 10 ** (7 - i) for i, digit in enumerate(digits)))
-    return bad, *numbers  # type: ignore[return-value]
+    first, second, third, fourth = numbers
+    return bad, first, second, third, fourth
 
 
 # It has no types.
@@ -186,6 +189,8 @@ _BYTE: Final = ir.IntType(8)
 _LANE: Final = ir.IntType(32)
 _WORD: Final = ir.IntType(64)
 _BYTES: Final = ir.VectorType(_BYTE, 32)
+_FOUR: Final[Any] = types.Tuple([types.int64] * 4)  # type: ignore[no-untyped-call]
+_FIVE: Final[Any] = types.Tuple([types.int64] * 5)  # type: ignore[no-untyped-call]
 
 
 def _load(builder: Any, arguments: Any, kind: Any) -> Any:
@@ -235,14 +240,12 @@ def _vector(bits: int, *values: int) -> Any:
 
 
 @intrinsic
-def _numbers(
-    typing_context: Any, a: Any, b: Any, c: Any, d: Any, none: Any, nothing: Any, naught: Any, nil: Any
-) -> Any:
+def _numbers(typing_context: Any, words: Any, skipped: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         words, bits = (ir.Constant(ir.VectorType(_WORD, 4), ir.Undefined) for _ in range(2))
         for i in range(4):
-            words = builder.insert_element(words, arguments[i], ir.Constant(_LANE, i))
-            bits = builder.insert_element(bits, arguments[i + 4], ir.Constant(_LANE, i))
+            words = builder.insert_element(words, builder.extract_value(arguments[0], i), ir.Constant(_LANE, i))
+            bits = builder.insert_element(bits, builder.extract_value(arguments[1], i), ir.Constant(_LANE, i))
         kept = builder.shl(_vector(64, *[-1] * 4), bits)
         digits = builder.and_(builder.xor(words, _vector(64, *[_ZEROS] * 4)), kept)
         above = builder.icmp_unsigned(">", builder.bitcast(digits, _BYTES), _vector(8, *[9] * 32))
@@ -258,7 +261,7 @@ def _numbers(
         numbers = [builder.extract_element(joined, ir.Constant(_LANE, i)) for i in range(4)]
         return context.make_tuple(builder, signature.return_type, [bad, *numbers])
 
-    return types.UniTuple(types.int64, 5)(*[types.int64] * 8), generate
+    return _FIVE(_FOUR, _FOUR), generate
 
 
 _load_address: Any = _address
@@ -301,12 +304,8 @@ def _places_of(text: Any, at: Any, byte: Any) -> Any:
 
 
 @overload(numbers_of)
-def _numbers_of(
-    first: Any, second: Any, third: Any, fourth: Any, none: Any, nothing: Any, naught: Any, nil: Any
-) -> Any:
-    def compiled(
-        first: Any, second: Any, third: Any, fourth: Any, none: Any, nothing: Any, naught: Any, nil: Any
-    ) -> Any:
-        return _join(first, second, third, fourth, none, nothing, naught, nil)
+def _numbers_of(words: Any, skipped: Any) -> Any:
+    def compiled(words: Any, skipped: Any) -> Any:
+        return _join(words, skipped)
 
     return compiled

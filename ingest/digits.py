@@ -76,16 +76,14 @@ def plain_levels(
             return to, at, False
         if word_at(frame, price_point) & _ONE != _POINT or (size_tail and word_at(frame, size_point) & _ONE != _POINT):
             return to, at, False
-        bad, price, price_part, size, size_part = numbers_of(
+        digits = (
             word_at(frame, price_point - 8),
             word_at(frame, price_end - 8),
             word_at(frame, size_point - 8),
             word_at(frame, size_end - 8) if size_tail else _ZEROS,
-            64 - 8 * price_whole,
-            price_bits,
-            64 - 8 * size_whole,
-            size_bits,
         )
+        skipped = (64 - 8 * price_whole, price_bits, 64 - 8 * size_whole, size_bits)
+        bad, price, price_part, size, size_part = numbers_of(digits, skipped)
         price = price * price_unit + price_part
         after = word_at(frame, size_end)
         closed = after & _THREE == _CLOSE

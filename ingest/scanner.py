@@ -32,13 +32,14 @@ MESSAGES: Final = 128
 
 
 class Scanner:
-    """A kernel, and the present block of what it writes: MESSAGE rows, then any number of one family's rows for each."""
+    """A kernel, and the present block of what it writes: MESSAGE rows, then any number of one family's for each."""
 
     __slots__ = ("_family", "_kernel", "_messages", "_next", "_rows", "_words")
 
     def __init__(self, kernel: Kernel, family: np.dtype[Any]) -> None:
         self._kernel = _entry(kernel)
         self._family = family
+        self._next = 0
         self._renew(0)
 
     def scan(self, frame: bytes, plan: Words, symbol: str, channel: Channel) -> Decoded | int:

@@ -3,24 +3,29 @@
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from engine.errors import BadFrame
 from engine.instrument import Instrument
+from engine.kernel import kernel, numbers_of
 from engine.schema import LEVEL, Channel, Contract, Kind
 from ingest.scan import depth_plan, scan_depth
 from ingest.scanner import Scanner
 from ingest.tokens import FULL, LOST_DIGIT, MISSING, STRUCTURE
 from ingest.venues import load
-from ingest.venues._binance import BinanceDecoder
+from ingest.venues._binance import STREAMS, BinanceDecoder
+from ingest.venues._binance_scanners import Scanners
 from tests.ladder import read_lines
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
@@ -333,6 +338,30 @@ def test_a_frame_longer_than_a_block_has_room() -> None:
     assert check_agreement(b'{"stream":"btcusdt@depth@0ms","data":' + raw + b"}")
 
 
+@kernel
+def numbers_into(words: NDArray[np.int64], out: NDArray[np.int64]) -> None:
+    a, b, c, d, e, f, g, h = words
+    out[0], out[1], out[2], out[3], out[4] = numbers_of((a, b, c, d), (e, f, g, h))
+
+
+@given(
+    st.lists(
+        st.tuples(st.from_regex(rb"[0-9]{8}|[\x00-\xff]{8}", fullmatch=True), st.integers(0, 7)), min_size=4, max_size=4
+    )
+)
+@settings(max_examples=400, deadline=None)
+def test_four_texts_of_eight_digits_are_numbers_at_once(texts: list[tuple[bytes, int]]) -> None:
+    words = [int.from_bytes(text, "little", signed=True) for text, _ in texts]
+    bits = [8 * left_out for _, left_out in texts]
+    by_python = numbers_of((words[0], words[1], words[2], words[3]), (bits[0], bits[1], bits[2], bits[3]))
+    out = np.zeros(5, np.int64)
+    numbers_into(np.array(words + bits), out)
+    kept = [text[left_out:] for text, left_out in texts]
+    assert (out[0] == 0) == all(text.isdigit() for text in kept) == (by_python[0] == 0)
+    if out[0] == 0:
+        assert out[1:].tolist() == [int(text) for text in kept] == list(by_python[1:])
+
+
 prices = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,10})?", fullmatch=True)
 
 
@@ -357,3 +386,21 @@ def padded(text: str, decimals: int) -> str:
     """Give a text exactly so many decimals, as venues print them."""
     whole, _, part = text.partition(".")
     return f"{whole}.{part.ljust(decimals, '0')[:decimals]}" if decimals else whole
+
+
+def test_a_stream_is_known_by_what_its_frames_begin_with() -> None:
+    """However long or short other streams' names are."""
+    symbols = ("AUSDT", "BTCUSDT", "1000000MOGUSDT")
+    for futures in (True, False):
+        known = {symbol: replace(instrument(), symbol=symbol) for symbol in symbols}
+        streams = {f"{each.lower()}@{name}": (event, each) for each in symbols for name, event in STREAMS.items()}
+        scanners = Scanners(known, streams, futures)
+        found = 0
+        for stream, (event, symbol) in streams.items():
+            named = b"" if event == "bookTicker" and not futures else b'"e":"%b",' % event.encode()
+            raw = b'{"stream":"%b","data":{%b"u":400900217,"s":"%b"}}' % (stream.encode(), named, symbol.encode())
+            usual = scanners.heads.get(raw[: scanners.span])
+            assert usual is scanners.find(raw) is scanners.find(raw.replace(b":{", b" : {"))
+            assert usual is None or usual[2] == symbol
+            found += usual is not None
+        assert len(scanners.heads) == found >= 3 * 8
