@@ -365,13 +365,13 @@ def test_four_texts_of_eight_digits_are_numbers_at_once(texts: list[tuple[bytes,
 prices = st.from_regex(r"[0-9]{1,10}(\.[0-9]{1,10})?", fullmatch=True)
 
 
-@given(st.lists(st.tuples(prices, prices), max_size=6), st.integers(0, 10), st.integers(0, 10), st.booleans())
+@given(st.lists(st.tuples(prices, prices), max_size=6), st.integers(0, 10), st.integers(0, 10), st.integers(-1, 4))
 @settings(max_examples=400, deadline=None)
 def test_any_decimals_at_any_scale_are_exact_or_refused(
-    levels: list[tuple[str, str]], price_decimals: int, size_decimals: int, pad: bool
+    levels: list[tuple[str, str]], price_decimals: int, size_decimals: int, pad: int
 ) -> None:
-    if pad:
-        levels = [(padded(price, price_decimals), padded(size, size_decimals)) for price, size in levels]
+    if pad >= 0:
+        levels = [(padded(price, price_decimals + pad), padded(size, size_decimals + pad)) for price, size in levels]
     raw = orjson.dumps(frame(b=levels, a=[["1", "1"]] * 8))
     plan = depth_plan(b"BTCUSDT", price_decimals, size_decimals, True, False)
     scanned = Scanner(scan_depth, LEVEL).scan(raw, plan, "BTCUSDT", Channel.DEPTH)
@@ -380,6 +380,31 @@ def test_any_decimals_at_any_scale_are_exact_or_refused(
             (Decimal(price).scaleb(price_decimals), Decimal(size).scaleb(size_decimals)) for price, size in levels
         ]
         assert scanned.rows.tolist()[: len(levels)] == expected
+
+
+@given(st.integers(1, 8), st.integers(0, 8), st.data())
+@settings(max_examples=200, deadline=None)
+def test_zeros_beyond_an_instruments_decimals_are_passed_over_and_no_other_digit(
+    price_decimals: int, size_decimals: int, data: st.DataObject
+) -> None:
+    shown = [data.draw(st.integers(decimals, 8)) for decimals in (price_decimals, size_decimals)]
+    numbers = [(data.draw(st.integers(1, 10**7)), data.draw(st.integers(0, 10**7))) for _ in range(8)]
+    scales = (price_decimals, size_decimals)
+    levels = [
+        tuple(f"{Decimal(n).scaleb(-scale):.{most}f}" for n, scale, most in zip(pair, scales, shown, strict=True))
+        for pair in numbers
+    ]
+    plan = depth_plan(b"BTCUSDT", *scales, True, False)
+    raw = orjson.dumps(frame(b=levels, a=levels))
+    scanned = Scanner(scan_depth, LEVEL).scan(raw, plan, "BTCUSDT", Channel.DEPTH)
+    assert not isinstance(scanned, int)
+    assert scanned.rows.tolist() == numbers * 2
+    side = data.draw(st.integers(0, 1))
+    if shown[side] > scales[side]:
+        text = levels[3][side]
+        levels[3] = tuple(text[:-1] + "1" if i == side else levels[3][i] for i in range(2))
+        raw = orjson.dumps(frame(b=levels, a=levels))
+        assert Scanner(scan_depth, LEVEL).scan(raw, plan, "BTCUSDT", Channel.DEPTH) == LOST_DIGIT
 
 
 def padded(text: str, decimals: int) -> str:
