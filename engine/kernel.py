@@ -2,8 +2,8 @@
 
 Compiler flags live here and nowhere else. No fastmath and no parallel reductions, so that a float is the same float on
 every run; the GIL is released, except by what is `brief`, so that shards may share a process; results are cached on
-disk, so that only the first start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain Python.
-What a loop over bits or bytes cannot reach is one instruction here, or a few, each with its twin in plain Python.
+disk, so that only the first start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain
+Python. What a loop over bits or bytes cannot reach is one instruction or a few here, each with its twin in Python.
 
 The cache's own check is the time of the file that a kernel stands in; it would not notice a change in a kernel of
 another file that was compiled into it. So the cache's folder is named after the text of all files that hold kernels:
