@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from engine.instrument import Instrument
-from engine.kernel import kernel
-from ingest.rows import Words
+from engine.kernel import allocating
+from ingest.rows import HEAD, MESSAGE_AT, MESSAGES_END, ROWS_AT, WORDS, Words
 from ingest.scan import depth_plan, scan_depth
 from ingest.session import Session, open_session
 from ingest.venues import Decoder, load
@@ -274,12 +274,13 @@ def test_decode_300_frames_of_equal_length(benchmark: BenchmarkFixture, venue: s
     measure(benchmark, known, "depth", frames, route)
 
 
-@kernel
+@allocating
 def scan_all(frames: Any, plan: Words, words: Words) -> int:
     """Scan frames one after the other into the same memory."""
     levels = 0
     for frame in frames:
-        levels += scan_depth(frame, plan, words, 0)
+        words[MESSAGE_AT], words[MESSAGES_END], words[ROWS_AT] = HEAD, HEAD + WORDS, HEAD + WORDS
+        levels += scan_depth(frame, plan, words)
     return levels
 
 

@@ -1,9 +1,9 @@
 """The one door to the compiler: `@kernel` turns a plain function over arrays into machine code.
 
 Compiler flags live here and nowhere else. No fastmath and no parallel reductions, so that a float is the same float on
-every run; the GIL is released, so that shards may share a process; results are cached on disk, so that only the first
-start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain Python. What a loop over bits or
-bytes cannot reach is one instruction here, each with its twin in plain Python.
+every run; the GIL is released, except by what is `brief`, so that shards may share a process; results are cached on
+disk, so that only the first start pays for compilation. With NUMBA_DISABLE_JIT=1 the same functions run as plain
+Python. What a loop over bits or bytes cannot reach is one instruction or a few here, each with its twin in Python.
 
 The cache's own check is the time of the file that a kernel stands in; it would not notice a change in a kernel of
 another file that was compiled into it. So the cache's folder is named after the text of all files that hold kernels:
@@ -25,6 +25,7 @@ from numba.extending import intrinsic, overload
 Function = TypeVar("Function", bound=Callable[..., Any])
 #: What `pinned` returns: a text's address in a kernel, the text itself in plain Python.
 Text: TypeAlias = bytes
+Four: TypeAlias = tuple[int, int, int, int]
 
 
 def _folder(asked: str) -> str:
@@ -109,6 +110,14 @@ def inner(function: Function) -> Function:
 def allocating(function: Function) -> Function:
     """Compile a kernel that makes arrays, or has numpy copy, sort or reduce them, which may make some."""
     return _compiled(function, _nrt=True)
+
+
+def brief(function: Function) -> Function:
+    """Compile a kernel that Python calls for each frame, and that keeps the GIL.
+
+    To give it up and to take it back takes as long as to read some hundred bytes, and may mean to wait for a thread.
+    """
+    return cast(Function, numba.njit(**FLAGS | {"nogil": False})(function))
 
 
 def inlined(function: Function) -> Function:
@@ -207,12 +216,35 @@ def places_of(text: Text, at: int, byte: int) -> int:
     return sum(1 << i for i, each in enumerate(text[at : at + 32]) if each == byte)
 
 
+#: Eight digits as text.
+_ZEROS: Final = 0x3030303030303030
+_ALL: Final = (1 << 64) - 1
+
+
+def numbers_of(words: Four, skipped: Four) -> tuple[int, int, int, int, int]:
+    """Return 0 and the numbers that four words of eight digits are, earlier digits in lower bytes, all four at once.
+
+    Of each word so many of the lowest bits, 0 to 63, stand for no digits. What comes first is another number where
+    anything is no digit; the others mean nothing then.
+    """
+    numbers: list[int] = []
+    bad = 0
+    for word, bits in zip(words, skipped, strict=True):
+        digits = ((int(word) ^ _ZEROS) >> int(bits) << int(bits) & _ALL).to_bytes(8, "little")
+        bad += sum(digit > 9 for digit in digits)
+        numbers.append(sum(digit * 10 ** (7 - i) for i, digit in enumerate(digits)))
+    first, second, third, fourth = numbers
+    return bad, first, second, third, fourth
+
+
 # It has no types.
 ir: Final[Any] = llvmlite.ir
 _BYTE: Final = ir.IntType(8)
 _LANE: Final = ir.IntType(32)
 _WORD: Final = ir.IntType(64)
 _BYTES: Final = ir.VectorType(_BYTE, 32)
+_FOUR: Final[Any] = types.Tuple([types.int64] * 4)  # type: ignore[no-untyped-call]
+_FIVE: Final[Any] = types.Tuple([types.int64] * 5)  # type: ignore[no-untyped-call]
 
 
 def _load(builder: Any, arguments: Any, kind: Any) -> Any:
@@ -257,10 +289,40 @@ def _places(typing_context: Any, text: Any, at: Any, byte: Any) -> Any:
     return types.int64(types.int64, types.int64, types.int64), generate
 
 
+def _vector(bits: int, *values: int) -> Any:
+    return ir.Constant(ir.VectorType(ir.IntType(bits), len(values)), [ir.Constant(ir.IntType(bits), v) for v in values])
+
+
+@intrinsic
+def _numbers(typing_context: Any, words: Any, skipped: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, bits = (ir.Constant(ir.VectorType(_WORD, 4), ir.Undefined) for _ in range(2))
+        for i in range(4):
+            words = builder.insert_element(words, builder.extract_value(arguments[0], i), ir.Constant(_LANE, i))
+            bits = builder.insert_element(bits, builder.extract_value(arguments[1], i), ir.Constant(_LANE, i))
+        kept = builder.shl(_vector(64, *[-1] * 4), bits)
+        digits = builder.and_(builder.xor(words, _vector(64, *[_ZEROS] * 4)), kept)
+        above = builder.icmp_unsigned(">", builder.bitcast(digits, _BYTES), _vector(8, *[9] * 32))
+        bad = builder.zext(builder.bitcast(above, _LANE), _WORD)
+        # Neighbours are joined to pairs, pairs to fours, fours to one: a lane holds the earlier one in its lower half.
+        joined = digits
+        for width, scale in ((16, 10), (32, 100), (64, 10_000)):
+            count = 256 // width
+            joined = builder.bitcast(joined, ir.VectorType(ir.IntType(width), count))
+            earlier = builder.and_(joined, _vector(width, *[(1 << width // 2) - 1] * count))
+            later = builder.lshr(joined, _vector(width, *[width // 2] * count))
+            joined = builder.add(builder.mul(earlier, _vector(width, *[scale] * count)), later)
+        numbers = [builder.extract_element(joined, ir.Constant(_LANE, i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, [bad, *numbers])
+
+    return _FIVE(_FOUR, _FOUR), generate
+
+
 _load_address: Any = _address
 _load_byte: Any = _byte
 _load_word: Any = _word
 _compare: Any = _places
+_join: Any = _numbers
 
 
 @overload(pinned)
@@ -291,5 +353,13 @@ def _word_at(text: Any, at: Any) -> Any:
 def _places_of(text: Any, at: Any, byte: Any) -> Any:
     def compiled(text: Any, at: Any, byte: Any) -> Any:
         return _compare(text, at, byte)
+
+    return compiled
+
+
+@overload(numbers_of)
+def _numbers_of(words: Any, skipped: Any) -> Any:
+    def compiled(words: Any, skipped: Any) -> Any:
+        return _join(words, skipped)
 
     return compiled

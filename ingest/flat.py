@@ -6,7 +6,7 @@ the caller takes the slow path, which then decides.
 
 from typing import Final
 
-from engine.kernel import Text, byte_at, inlined, inner, kernel, pinned
+from engine.kernel import Text, brief, byte_at, inlined, inner, pinned
 from ingest.form import (
     COUNT,
     DECIMALS,
@@ -26,9 +26,10 @@ from ingest.form import (
     WIDTH,
     Take,
 )
-from ingest.rows import Words
+from ingest.rows import MESSAGE_AT, MESSAGES_END, Words
 from ingest.scan import BAD_TIME, EXCHANGED_WORD, FLAGS_WORD, PUBLISHED_WORD
 from ingest.tokens import (
+    FULL,
     MISSING,
     STRUCTURE,
     beginning,
@@ -59,9 +60,12 @@ _UPTO: Final = int(Take.UPTO)
 _COUNTS: Final = 1 << 31
 
 
-@kernel
-def scan_flat(text: bytes, plan: Words, words: Words, message: int) -> int:
-    """Write a MESSAGE row's words from a place on and its rows' behind; return how many rows, or a refusal."""
+@brief
+def scan_flat(text: bytes, plan: Words, words: Words) -> int:
+    """Write a MESSAGE row's words and its rows' behind into a block; return how many rows, or a refusal."""
+    message = words[MESSAGE_AT]
+    if message == words[MESSAGES_END]:
+        return FULL
     frame = pinned(text)
     end = trimmed(frame, len(text))
     if end < 0:
@@ -80,6 +84,7 @@ def scan_flat(text: bytes, plan: Words, words: Words, message: int) -> int:
         return MISSING
     if plan[PUBLISHED] and words[message + EXCHANGED_WORD] > words[message + PUBLISHED_WORD]:
         words[message + FLAGS_WORD] |= BAD_TIME
+    words[MESSAGE_AT] = message + plan[LENGTH]
     return int(plan[COUNT])
 
 

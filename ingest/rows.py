@@ -13,6 +13,10 @@ Words: TypeAlias = NDArray[np.int64]
 #: How many of them a MESSAGE row is.
 WORDS: Final = MESSAGE.itemsize // 8
 
+#: A block of words begins with where in it the next MESSAGE row goes, where none has room, and where the next rows go,
+#: if they stand apart: to hand a kernel an integer takes as long as to read four levels.
+MESSAGE_AT, MESSAGES_END, ROWS_AT, HEAD = range(4)
+
 _LAYOUT: Final = Struct("<7q4IH2B4x")
 _PADDED: Final = MESSAGE.itemsize
 assert _LAYOUT.size == _PADDED

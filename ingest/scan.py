@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
-from engine.kernel import Text, byte_at, inlined, inner, kernel, pinned
+from engine.kernel import Text, brief, byte_at, inlined, inner, pinned
 from engine.schema import LEVEL, Flag, Kind, Rows
-from ingest.rows import WORDS, Words, rows_before
+from ingest.rows import MESSAGE_AT, MESSAGES_END, ROWS_AT, WORDS, Words
 from ingest.tokens import (
     FULL,
     LOST_DIGIT,
@@ -61,8 +61,7 @@ CHAINED_OF_BODY: Final = EXCHANGED | PUBLISHED
 #: Places in a plan: decimals, whether messages are chained by id, whether it is a body, the symbol's length and bytes.
 _PRICE, _SIZE, _CHAIN, _BODY, _SYMBOL = range(5)
 
-#: Words of one LEVEL row, where the first is, and where a MESSAGE has what; its last three words hold several fields.
-_LEVELS: Final = rows_before(LEVEL) * LEVEL.itemsize // 8
+#: Words of one LEVEL row, and where a MESSAGE has what; its last three words hold several fields.
 _LEVEL_WORDS: Final = LEVEL.itemsize // 8
 EXCHANGED_WORD, PUBLISHED_WORD, _FIRST, _LAST, _PREVIOUS, FLAGS_WORD, _COUNT_BIDS, _KIND = range(2, WORDS)
 _AT_KIND: Final = 16
@@ -89,9 +88,12 @@ def is_ordered(message: Rows, levels: Rows) -> bool:
     return bool(ordered and levels["size"].all())
 
 
-@kernel
-def scan_depth(text: bytes, plan: Words, words: Words, message: int) -> int:
-    """Write a MESSAGE row's words from a place on and its levels' behind; return how many levels, or a refusal."""
+@brief
+def scan_depth(text: bytes, plan: Words, words: Words) -> int:
+    """Write a MESSAGE row's words and its levels' into a block; return how many levels, or a refusal."""
+    message, levels = words[MESSAGE_AT], words[ROWS_AT]
+    if message == words[MESSAGES_END]:
+        return FULL
     frame = pinned(text)
     end = trimmed(frame, len(text))
     if end < 0:
@@ -102,8 +104,7 @@ def scan_depth(text: bytes, plan: Words, words: Words, message: int) -> int:
         return STRUCTURE
     for i in range(WORDS):
         words[message + i] = 0
-    limit = min(len(words), message + _LEVELS + CAPACITY * _LEVEL_WORDS)
-    found, at = _scan_object(frame, at, end, plan, words, message, limit)
+    found, at = _scan_object(frame, at, end, plan, words, message, levels)
     if found < 0:
         return found
     if not is_over(frame, at, end, wrapped):
@@ -114,7 +115,11 @@ def scan_depth(text: bytes, plan: Words, words: Words, message: int) -> int:
         needed |= CHAINED_OF_BODY if body else CHAINED
     if found & needed != needed:
         return MISSING
-    return _finish(words, message, chained, body)
+    count = _finish(words, message, chained, body)
+    if count >= 0:
+        words[MESSAGE_AT] = message + WORDS
+        words[ROWS_AT] = levels + count * _LEVEL_WORDS
+    return count
 
 
 @inner
@@ -125,12 +130,13 @@ def _scan_object(
     plan: Words,
     words: Words,
     message: int,
-    limit: int,
+    levels: int,
 ) -> tuple[int, int]:
     """Read the inner object, `at` being its first key; return what was found, or a refusal, and where it ended."""
     body = plan[_BODY] != 0
+    limit = min(len(words), levels + CAPACITY * _LEVEL_WORDS)
     found = 0
-    to = message + _LEVELS
+    to = levels
     while True:
         close = string(frame, at, end)
         if close < 0:
@@ -151,8 +157,8 @@ def _scan_object(
             rows = (to - before) // _LEVEL_WORDS
             if key == BIDS:
                 words[message + _COUNT_BIDS] += rows << 32
-                if before > message + _LEVELS:
-                    rotate(words, message + _LEVELS, before, to)
+                if before > levels:
+                    rotate(words, levels, before, to)
             words[message + _COUNT_BIDS] += rows
         elif key == 0:
             at = skip(frame, at, end)

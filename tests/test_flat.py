@@ -15,7 +15,7 @@ from engine.schema import FAMILY, REFERENCE, TRADE, Channel, Kind
 from ingest.decimals import rounded
 from ingest.flat import scan_flat
 from ingest.form import Field, Form, Take, plan
-from ingest.scanner import Scanner
+from ingest.scanner import FlatScanner
 from ingest.tokens import LOST_DIGIT, MISSING, STRUCTURE
 from ingest.venues._binance import BinanceDecoder
 from tests.test_scan import instrument
@@ -163,7 +163,8 @@ FORM = Form(
 
 
 def scan(raw: bytes, form: Form = FORM) -> Any:
-    found = Scanner(scan_flat, FAMILY[form.kind]).scan(raw, plan(form, "ABC", 2, 3), "ABC", Channel.MARK)
+    scanner = FlatScanner(scan_flat, FAMILY[form.kind], len(form.rows))
+    found = scanner.scan(raw, plan(form, "ABC", 2, 3), "ABC", Channel.MARK)
     return found if isinstance(found, int) else (found.message[0], found.rows.tolist())
 
 
@@ -273,3 +274,19 @@ def test_the_kernel_has_one_signature() -> None:
         check_agreement(wrapped(name, orjson.dumps(content(name))))
     if not INTERPRETED:
         assert len(scan_flat.signatures) == 1  # type: ignore[attr-defined]
+
+
+def test_rows_of_one_frame_outlive_the_next_and_their_block() -> None:
+    scanner = FlatScanner(scan_flat, FAMILY[FORM.kind], len(FORM.rows))
+    known = plan(FORM, "ABC", 2, 3)
+    found = []
+    for at in range(1, 3_000):
+        # A refused frame leaves no trace in the next one's rows.
+        assert scanner.scan(b'{"value":"%d","at":"5"}' % at, known, "ABC", Channel.MARK) == STRUCTURE
+        scanned = scanner.scan(b'{"at":%d,"value":"1.5"}' % at, known, "ABC", Channel.MARK)
+        assert not isinstance(scanned, int)
+        scanned.message["received"] = at
+        found.append((at, scanned))
+    for at, (_, _, message, rows, _) in found:
+        assert message[["received", "exchanged", "count"]].tolist() == [(at, at * 1_000_000, 1)]
+        assert rows.tolist() == [(at * 1_000_000, 150, 0, 7, 0, 0, 0)]

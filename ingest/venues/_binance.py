@@ -14,7 +14,7 @@ symbol (`ps`) and counts contracts. Before 2020-08 mark prices came without the 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -22,7 +22,6 @@ import orjson
 from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import (
-    FAMILY,
     FUNDING_DECIMALS,
     LEVEL,
     LIQUIDATION,
@@ -37,10 +36,8 @@ from engine.schema import (
     empty,
 )
 from ingest.decimals import rounded, scaled, signed
-from ingest.form import plan as make_plan
-from ingest.rows import Words, message
+from ingest.rows import message
 from ingest.venues import Decoded, Stream
-from ingest.venues._binance_forms import forms
 from ingest.venues._fields import best, book_side, identity, level_rows, member, moment, sorted_side, stamps
 
 #: USD-M shows the largest liquidation of a second from this day on, 2026-04-10, before it the latest. ns.
@@ -77,11 +74,6 @@ _TRADE: Final = Channel.TRADE
 _KIND_TOUCH: Final = Kind.TOUCH
 _KIND_TRADE: Final = Kind.TRADE
 
-_WRAPPER: Final = b'{"stream":"'
-#: Where the stream's name begins.
-_NAME: Final = len(_WRAPPER)
-_BARE_DEPTH: Final = b'{"e":"depthUpdate"'
-
 
 def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:
     """Send nothing: the URL subscribes."""
@@ -94,10 +86,6 @@ def weigh(depth: Sequence[tuple[int, int]], otherwise: int, path: str) -> int:
         return otherwise
     limit = int(path.partition("limit=")[2] or 500)
     return next(weight for most, weight in depth if limit <= most)
-
-
-#: What scans a stream's frames, its plan, and the symbol and channel that it is told.
-_Scanned: TypeAlias = tuple[Callable[[bytes, Words, str, Channel], Decoded | int], Words, str, Channel]
 
 
 class BinanceDecoder:
@@ -121,13 +109,12 @@ class BinanceDecoder:
         # Here, for it brings the compiler; what a venue is can be read without.
         from ingest.scan import REFUSALS, is_ordered
         from ingest.tokens import STRUCTURE
+        from ingest.venues._binance_scanners import Scanners
 
         self._refusals, self._is_ordered, self._structure = REFUSALS, is_ordered, STRUCTURE
-        #: What a frame begins with, up to its stream's name; or a bare diff's symbol -> who scans it, and by what plan.
-        self._known: dict[bytes, _Scanned] = {}
-        #: Symbol -> plan of its REST body.
-        self._bodies: dict[str, Words] = {}
-        self._prepare()
+        # What every frame asks for is kept at hand.
+        self._scanners = Scanners(instruments, self._streams, futures)
+        self._heads, self._span = self._scanners.heads, self._scanners.span
         self._events: dict[str, Callable[[dict[str, Any]], list[Decoded]]] = {
             "depthUpdate": self._diff,
             "trade": self._trade,
@@ -140,10 +127,7 @@ class BinanceDecoder:
 
     def decode(self, frame: bytes, received: int = 0, connection: int = 0) -> list[Decoded]:
         """Return what the frame says: nothing for an ACK. Raises BadFrame."""
-        known = self._known.get(frame[: frame.find(b'"', _NAME)])
-        if known is None and frame.startswith(_BARE_DEPTH):
-            start = frame.find(b'"s":"') + 5
-            known = self._known.get(frame[start : frame.find(b'"', start)])
+        known = self._heads.get(frame[: self._span]) or self._scanners.find(frame)
         if known is not None:
             scan, plan, symbol, channel = known
             decoded = scan(frame, plan, symbol, channel)
@@ -173,7 +157,7 @@ class BinanceDecoder:
         """Return what a REST body says. Raises BadFrame."""
         self._instrument(symbol)
         if channel == Channel.DEPTH:
-            decoded = self._depth.scan(body, self._bodies[symbol], symbol, channel)
+            decoded = self._scanners.scan_body(body, symbol)
             if isinstance(decoded, Decoded) and self._is_ordered(decoded.message, decoded.rows):
                 return [decoded]
             refusal = self._structure if isinstance(decoded, Decoded) else decoded
@@ -192,30 +176,6 @@ class BinanceDecoder:
 
     def forget(self, connection: int) -> None:
         """Forget nothing: every frame stands alone."""
-
-    def _prepare(self) -> None:
-        """Make a plan for each stream that a scanner reads."""
-        from ingest.flat import scan_flat
-        from ingest.scan import depth_plan, scan_depth
-        from ingest.scanner import Scanner
-
-        self._depth = Scanner(scan_depth, LEVEL)
-        known = forms(self._futures)
-        flat = {event: Scanner(scan_flat, FAMILY[form.kind]) for event, (_, form) in known.items()}
-        for symbol, instrument in self._instruments.items():
-            name, decimals = symbol.encode(), (instrument.price_decimals, instrument.size_decimals)
-            self._bodies[symbol] = depth_plan(b"", *decimals, self._futures, True)
-            diff = depth_plan(name, *decimals, self._futures, False)
-            self._known[name] = (self._depth.scan, diff, symbol, Channel.DEPTH)
-            plans = {event: make_plan(form, symbol, *decimals) for event, (_, form) in known.items()}
-            for stream, (event, whose) in self._streams.items():
-                if whose != symbol:
-                    continue
-                if event == "depthUpdate":
-                    self._known[_WRAPPER + stream.encode()] = self._known[name]
-                elif event in plans:
-                    scanned = (flat[event].scan, plans[event], symbol, known[event][0])
-                    self._known[_WRAPPER + stream.encode()] = scanned
 
     def _instrument(self, symbol: Any) -> Instrument:
         instrument = self._instruments.get(symbol) if isinstance(symbol, str) else None
