@@ -117,7 +117,7 @@ def brief(function: Function) -> Function:
 
     To give it up and to take it back takes as long as to read some hundred bytes, and may mean to wait for a thread.
     """
-    return cast(Function, numba.njit(**FLAGS | {"nogil": False})(function))
+    return _compiled(function, nogil=False)
 
 
 def inlined(function: Function) -> Function:
