@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 BENCH := $(VENV)/bench
 # One peer of the feeds, cryptofeed 3, needs 3.13: it is left out, and said to be, where only an older Python is.
-BENCH_PYTHON ?= $(shell command -v python3.13 || echo $(PYTHON))
+BENCH_PYTHON ?= $(shell python3.13 -c '' 2>/dev/null && echo python3.13 || echo $(PYTHON))
 FUZZ := $(VENV)/fuzz
 FUZZ_SECONDS ?= 60
 LOCK := uv pip compile pyproject.toml requirements/build.in --universal --python-version 3.11 --generate-hashes \
