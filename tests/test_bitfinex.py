@@ -465,18 +465,6 @@ def test_the_emulated_venue_speaks_as_the_real_one() -> None:
     assert emulation.renumber(alive, "", 2) is alive
 
 
-@pytest.mark.tape
-def test_a_tagger_names_the_recordings_frames(captures: Path) -> None:
-    assert VENUE.emulation.tagger is not None
-    stream_of = VENUE.emulation.tagger(["tDOGUSD", PERPETUAL])
-    met = {stream_of(raw) for _, raw in received([captures / "BITFINEX.ws.11.0.gz"])}
-    assert {"book:tDOGUSD", "trades:tSNGUSD", None} < met
-    liquidation = orjson.dumps([4, [["pos", 1, 2, None, "tOTHER"], LONG], 1, TS])
-    assert stream_of(EVENTS[5]) is None
-    assert stream_of(liquidation) == f"status:liq:global#{PERPETUAL}"
-    assert stream_of(content(4, "hb")) is None
-
-
 def test_books_trades_and_liquidations_play_to_a_feed_without_a_hole() -> None:
     played = [
         *FRAMES[:2],

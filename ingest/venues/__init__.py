@@ -126,8 +126,6 @@ class Emulation:
     unsubscribed: Callable[[bytes], tuple[tuple[str, ...], bytes] | None] = lambda frame: None
     #: A client's keep-alive -> the answer, or None where it is something else.
     answer: Callable[[bytes], bytes | None] = lambda frame: None
-    #: symbols -> a `stream_of` that remembers, where frames do not name their stream; it is shown every frame in order.
-    tagger: Callable[[Sequence[str]], Callable[[bytes], str | None]] | None = None
     #: frame, its stream, how many frames this connection was sent before -> the frame as this connection would get it;
     #: None where all connections get the same bytes.
     renumber: Callable[[bytes, str, int], bytes] | None = None

@@ -6,7 +6,6 @@ are handed back as they are, and are not to be counted.
 """
 
 import re
-from collections.abc import Callable, Sequence
 from typing import Any, Final
 from zlib import crc32
 
@@ -17,7 +16,6 @@ from engine.schema import Rows
 from ingest.venues import Emulation
 from ingest.venues._bitfinex_instruments import INSTRUMENTS, listing
 from ingest.venues._figures import asked, levels
-from ingest.venues._reading import parse
 
 #: A frame's number, and the time behind it where there is one.
 _TAIL: Final = re.compile(rb",\s*\d+(,\s*\d{13})?\s*\]\s*$")
@@ -35,7 +33,6 @@ def emulation() -> Emulation:
         snapshot=_whole_book,
         book=_whole_book,
         instruments=listing,
-        tagger=tagger,
         renumber=renumber,
     )
 
@@ -48,27 +45,6 @@ def name_of(content: dict[str, Any]) -> str:
 def channel_of(stream: str) -> int:
     """Number an emulated channel."""
     return crc32(stream.partition("#")[0].encode()) % 1_000_000 + 1
-
-
-def tagger(symbols: Sequence[str]) -> Callable[[bytes], str | None]:
-    """Make a reader that names each frame's stream by the events before it."""
-    names: dict[Any, str] = {}
-
-    def stream_of(frame: bytes) -> str | None:
-        content = parse(frame)
-        if type(content) is dict:
-            if content.get("event") == "subscribed":
-                names[content.get("chanId")] = name_of(content)
-            return None
-        if type(content) is not list or len(content) < 2 or content[1] == "hb" or type(content[0]) is not int:
-            return None
-        name = names.get(content[0])
-        if name != "status:liq:global":
-            return name
-        entries = content[1] if content[1] and type(content[1][0]) is list else [content[1]]
-        return next((f"{name}#{row[4]}" for row in entries if len(row) > 4 and row[4] in symbols), None)
-
-    return stream_of
 
 
 def renumber(frame: bytes, stream: str, sent: int) -> bytes:

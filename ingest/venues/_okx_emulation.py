@@ -4,7 +4,7 @@ Whole-venue and index subscriptions name no symbol of ours. Which streams a liqu
 by the symbols beside it in the same frame; an index belongs to the first symbol asked for that has it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -14,7 +14,7 @@ from engine.instrument import Instrument
 from engine.schema import Contract, Rows
 from ingest.decimals import shown
 from ingest.venues import Emulation
-from ingest.venues._okx_streams import CHECKSUM_END, INSTRUMENTS, index_of, kind_of
+from ingest.venues._okx_streams import CHECKSUM_END, INSTRUMENTS, kind_of
 from ingest.venues._texts import bare, signed_crc
 
 #: Channels whose frames belong to the stream of another: of the mark price.
@@ -27,7 +27,7 @@ def emulation() -> Emulation:
     """Make the record."""
     return Emulation(
         route=route,
-        stream_of=_stream_of(()),
+        stream_of=stream_of,
         streams_of=lambda path: (),
         subscribed=lambda frame: _asked(frame, "subscribe"),
         unsubscribed=lambda frame: _asked(frame, "unsubscribe"),
@@ -35,7 +35,6 @@ def emulation() -> Emulation:
         book=book,
         instruments=instruments,
         answer=lambda frame: b"pong" if frame == b"ping" else None,
-        tagger=_stream_of,
     )
 
 
@@ -44,24 +43,19 @@ def route(path: str) -> tuple[str, str, int] | None:
     return ("instruments", "", 0) if path.startswith(f"{INSTRUMENTS}?instType=") else None
 
 
-def _stream_of(symbols: Sequence[str]) -> Callable[[bytes], str | None]:
-    """Make a `stream_of` for some symbols; without any, an index is its perpetual's."""
-    indices = {index_of(symbol): symbol for symbol in reversed(symbols) if kind_of(symbol) != "SPOT"}
-
-    def stream_of(frame: bytes) -> str | None:
-        content = _object(frame)
-        arg, rows = content.get("arg"), content.get("data")
-        if not isinstance(arg, dict) or not isinstance(rows, list):
-            return None
-        channel, symbol = str(arg.get("channel")), str(arg.get("instId"))
-        if channel == "liquidation-orders":
-            first = rows[0] if rows and isinstance(rows[0], dict) else {}
-            return f"{channel}:{arg.get('instType')}#{first.get('instId')}"
-        if channel == "index-tickers":
-            symbol = indices.get(symbol, f"{symbol}-SWAP")
-        return f"{'mark-price' if channel in BESIDE_MARK else channel}:{symbol}"
-
-    return stream_of
+def stream_of(frame: bytes) -> str | None:
+    """Name a frame's stream; an index is taken to be its perpetual's."""
+    content = _object(frame)
+    arg, rows = content.get("arg"), content.get("data")
+    if not isinstance(arg, dict) or not isinstance(rows, list):
+        return None
+    channel, symbol = str(arg.get("channel")), str(arg.get("instId"))
+    if channel == "liquidation-orders":
+        first = rows[0] if rows and isinstance(rows[0], dict) else {}
+        return f"{channel}:{arg.get('instType')}#{first.get('instId')}"
+    if channel == "index-tickers":
+        symbol = f"{symbol}-SWAP"
+    return f"{'mark-price' if channel in BESIDE_MARK else channel}:{symbol}"
 
 
 def _asked(frame: bytes, operation: str) -> tuple[tuple[str, ...], bytes] | None:
