@@ -1,14 +1,13 @@
 """What Coinbase's two venues share: products in, instruments out; sides of the maker; answers of the emulated side."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.decimals import places, scaled
-from ingest.venues import SECOND, Stream
 from ingest.venues._fields import member
 from ingest.venues._reading import infer, parse
 
@@ -30,23 +29,6 @@ def trade_id(text: Any) -> int:
     if text.isascii() and text.isdigit() and len(text) <= DIGITS:
         return int(text)
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest()) & (1 << 63) - 1
-
-
-def product_streams(kinds: Iterable[tuple[str, Any, int, int]], symbols: Sequence[str]) -> tuple[Stream, ...]:
-    """List streams of some products; a kind is (name, channel, first data within s, silent at most s)."""
-    known = tuple(kinds)
-    return tuple(
-        Stream(
-            name=f"{name}:{symbol}",
-            symbol=symbol,
-            channel=channel,
-            socket="public",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, first, silence in known
-    )
 
 
 def instrument(

@@ -22,10 +22,9 @@ from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import FUNDING_DECIMALS, Channel, Coverage, Kind, PriceKind, Reference, Status
 from ingest.decimals import rounded, scaled, signed
-from ingest.venues import Decoded
+from ingest.venues import SECOND, Decoded
 from ingest.venues._fields import LEVELS, identity, member, moment
 from ingest.venues._reading import (
-    SECOND,
     Level,
     Reader,
     book,

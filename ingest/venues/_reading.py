@@ -36,9 +36,8 @@ from engine.schema import (
 )
 from ingest.decimals import places, scaled
 from ingest.rows import message
-from ingest.venues import Decoded
+from ingest.venues import SECOND, Decoded, Stream
 
-SECOND: Final = 1_000_000_000
 #: The rows of a message without rows.
 NOTHING: Final = empty(LEVEL)
 
@@ -265,6 +264,25 @@ def status(instrument: Instrument, state: Status, *, exchanged: int = 0) -> Deco
     """Make a STATUS."""
     row = message(Kind.STATUS, exchanged=exchanged, published=exchanged, status=state)
     return Decoded(instrument.symbol, None, row, NOTHING)
+
+
+def named_streams(kinds: Sequence[tuple[str, Channel, int, int]], symbols: Sequence[str]) -> tuple[Stream, ...]:
+    """List streams named `kind:symbol` of a venue's one socket.
+
+    A kind is its name, its channel, within how many s data must come first, and how many it may be silent (0: exempt).
+    """
+    return tuple(
+        Stream(
+            name=f"{name}:{symbol}",
+            symbol=symbol,
+            channel=channel,
+            socket="public",
+            first=first * SECOND,
+            silence=silence * SECOND,
+        )
+        for symbol in symbols
+        for name, channel, first, silence in kinds
+    )
 
 
 def pick(venue: str, known: dict[str, Any], symbols: Sequence[str]) -> list[Any]:

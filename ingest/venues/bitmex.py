@@ -31,7 +31,7 @@ from engine.errors import BadFrame, Gap
 from engine.instrument import Instrument
 from engine.schema import Channel, Coverage, Flag, Kind, PriceKind, Reference
 from engine.schema import Status as S
-from ingest.venues import SECOND, Decoded, Limits, Stream, Venue
+from ingest.venues import Decoded, Limits, Stream, Venue
 from ingest.venues._bitmex_emulation import INSTRUMENTS, emulation
 from ingest.venues._bitmex_instruments import NAME, infer_instruments, parse_instruments
 from ingest.venues._fields import LEVELS, identity, member
@@ -45,6 +45,7 @@ from ingest.venues._reading import (
     instant,
     level,
     liquidations,
+    named_streams,
     positive,
     references,
     status,
@@ -73,18 +74,7 @@ Book = dict[tuple[int, int], int]
 
 def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
     """List every stream of some symbols."""
-    return tuple(
-        Stream(
-            name=f"{table}:{symbol}",
-            symbol=symbol,
-            channel=channel,
-            socket="public",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for table, channel, first, silence in STREAMS
-    )
+    return named_streams(STREAMS, symbols)
 
 
 def subscribe(streams: Sequence[Stream], op: str = "subscribe") -> tuple[bytes, ...]:

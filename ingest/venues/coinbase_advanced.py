@@ -36,11 +36,10 @@ from ingest.venues._coinbase import (
     instrument,
     levels_of,
     listed,
-    product_streams,
 )
 from ingest.venues._coinbase_advanced import CoinbaseAdvancedDecoder
 from ingest.venues._fields import member
-from ingest.venues._reading import foreign, pick, printed
+from ingest.venues._reading import foreign, named_streams, pick, printed
 
 NAME: Final = "coinbase_advanced"
 INSTRUMENTS: Final = "/api/v3/brokerage/market/products"
@@ -202,7 +201,7 @@ VENUE: Final = Venue(
         ping_timeout=20,
         max_size=64 << 20,
     ),
-    streams=lambda symbols: product_streams(STREAMS, symbols),
+    streams=lambda symbols: named_streams(STREAMS, symbols),
     url=lambda base, socket, streams: f"{base}/",
     subscribe=_ask("subscribe", (orjson.dumps({"type": "subscribe", "channel": "heartbeats"}),)),
     unsubscribe=_ask("unsubscribe", ()),

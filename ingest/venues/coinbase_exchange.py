@@ -28,10 +28,10 @@ from engine.schema import Channel, Rows
 from ingest.decimals import shown
 from ingest.mirror import Rule
 from ingest.venues import Emulation, Limits, Stream, Venue
-from ingest.venues._coinbase import content_of, entries, inferred, instrument, levels_of, listed, product_streams
+from ingest.venues._coinbase import content_of, entries, inferred, instrument, levels_of, listed
 from ingest.venues._coinbase_exchange import CoinbaseExchangeDecoder
 from ingest.venues._fields import member
-from ingest.venues._reading import foreign, pick, printed
+from ingest.venues._reading import foreign, named_streams, pick, printed
 
 NAME: Final = "coinbase_exchange"
 INSTRUMENTS: Final = "/products"
@@ -161,7 +161,7 @@ VENUE: Final = Venue(
         ping_timeout=20,
         max_size=64 << 20,
     ),
-    streams=lambda symbols: product_streams(STREAMS, symbols),
+    streams=lambda symbols: named_streams(STREAMS, symbols),
     url=lambda base, socket, streams: f"{base}/",
     subscribe=_ask("subscribe"),
     unsubscribe=_ask("unsubscribe"),

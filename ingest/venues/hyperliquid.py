@@ -30,7 +30,7 @@ from engine.instrument import Instrument
 from engine.schema import Channel, Contract, Flag, Kind, Reference, Rows
 from ingest.decimals import shown
 from ingest.mirror import Rule
-from ingest.venues import SECOND, Decoded, Emulation, Limits, Stream, Venue
+from ingest.venues import Decoded, Emulation, Limits, Stream, Venue
 from ingest.venues._fields import LEVELS, identity, member, moment
 from ingest.venues._figures import asked, interest, price, rate, whole
 from ingest.venues._reading import (
@@ -40,6 +40,7 @@ from ingest.venues._reading import (
     foreign,
     infer,
     level,
+    named_streams,
     parse,
     pick,
     positive,
@@ -70,18 +71,7 @@ SIDES: Final = {"B": 1, "A": -1}
 
 def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
     """List every stream of some symbols."""
-    return tuple(
-        Stream(
-            name=f"{name}:{symbol}",
-            symbol=symbol,
-            channel=channel,
-            socket="public",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, first, silence in STREAMS
-    )
+    return named_streams(STREAMS, symbols)
 
 
 def subscribe(streams: Sequence[Stream], method: str = "subscribe") -> tuple[bytes, ...]:

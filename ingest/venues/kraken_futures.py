@@ -26,10 +26,10 @@ from engine.errors import BadFrame
 from engine.instrument import Instrument
 from engine.schema import Channel, Rows
 from ingest.decimals import shown
-from ingest.venues import SECOND, Emulation, Limits, Stream, Venue
+from ingest.venues import Emulation, Limits, Stream, Venue
 from ingest.venues._kraken_futures import KrakenFuturesDecoder
 from ingest.venues._kraken_futures_instruments import NAME, infer_instruments, listing, parse_instruments
-from ingest.venues._reading import parse
+from ingest.venues._reading import named_streams, parse
 
 INSTRUMENTS: Final = "/derivatives/api/v3/instruments"
 #: Feed, channel, first data within, silent at most (s; 0: exempt: trades may be rare). The ticker has touches, too;
@@ -41,18 +41,7 @@ FEEDS: Final = {"book_snapshot": "book", "trade_snapshot": "trade", **{name: nam
 
 def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
     """List every stream of some products."""
-    return tuple(
-        Stream(
-            name=f"{name}:{symbol}",
-            symbol=symbol,
-            channel=channel,
-            socket="public",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, first, silence in STREAMS
-    )
+    return named_streams(STREAMS, symbols)
 
 
 def _ask(event: str) -> Callable[[Sequence[Stream]], tuple[bytes, ...]]:

@@ -22,10 +22,11 @@ import orjson
 
 from engine.schema import Channel
 from ingest.mirror import Rule
-from ingest.venues import SECOND, Limits, Stream, Venue
+from ingest.venues import Limits, Stream, Venue
 from ingest.venues._kraken_spot import KrakenDecoder, checksum
 from ingest.venues._kraken_spot_emulation import emulation
 from ingest.venues._kraken_spot_instruments import NAME, infer_instruments, parse_instruments
+from ingest.venues._reading import named_streams
 
 INSTRUMENTS: Final = "/0/public/AssetPairs"
 #: Levels a side: the venue has 10, 25, 100, 500, 1000.
@@ -43,18 +44,7 @@ PARAMETERS: Final[dict[str, dict[str, Any]]] = {
 
 def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
     """List every stream of some pairs."""
-    return tuple(
-        Stream(
-            name=f"{name}:{symbol}",
-            symbol=symbol,
-            channel=channel,
-            socket="public",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, first, silence in STREAMS
-    )
+    return named_streams(STREAMS, symbols)
 
 
 def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:
