@@ -1,4 +1,4 @@
-"""Every captured venue at once, each emulated, into one broker by one process: half an hour of tape in three minutes.
+"""Every venue at once, each emulated, into one broker by one process: half an hour of tape in three minutes.
 
 The captures are half a minute to a minute long, so each venue plays its own again and again and restarts in between, as
 a venue does after maintenance: every book ends and begins anew some thirty times.
@@ -28,11 +28,12 @@ from engine.wire import batch_of
 from ingest.emulator import Emulator
 from ingest.mirror import Mirror, Rule
 from ingest.topic import TopicSource
-from ingest.venues import load
+from ingest.venues import load, names
 from tests.captured import CAPTURES, Played, capture
 from tests.feeding import head, known
 from tests.gate import GATE, as_today
 from tests.losing import Reader
+from tests.made import MADE, made
 
 ROOT = Path(__file__).parents[1]
 SPEED = 10.0
@@ -42,7 +43,7 @@ SECONDS = 180.0
 #: cannot keep ten times that pace.
 USDM: Final = "binance_usdm"
 HYPERLIQUID: Final = "hyperliquid"
-NAMES: Final = (*CAPTURES, GATE.name, HYPERLIQUID, *([USDM] if COMPILED else []))
+NAMES: Final = (*CAPTURES, *MADE, GATE.name, HYPERLIQUID, *([USDM] if COMPILED else []))
 #: Venues whose messages are single levels: bids may reach asks between two of them.
 PIECEWISE = ("bitfinex", "kraken_futures")
 
@@ -52,6 +53,8 @@ pytestmark = [pytest.mark.tape, pytest.mark.slow, pytest.mark.timeout(600)]
 @cache
 def tape(name: str, captures: Path) -> Played:
     """Give what a venue plays."""
+    if name in MADE:
+        return made(name)
     if name == GATE.name:
         return Played(GATE, *as_today(captures))
     if name == HYPERLIQUID:
@@ -61,6 +64,10 @@ def tape(name: str, captures: Path) -> Played:
         return capture(name, captures)
     venue, lines = load(USDM), head(captures.parent / "binance" / "usdm_btcusdt_20240808.gz", 90_000)
     return Played(venue, lines, known(venue, lines))
+
+
+def test_no_venue_is_left_out() -> None:
+    assert {*NAMES, USDM} == set(names())
 
 
 def test_all_venues_at_once_into_one_broker(captures: Path, embedded_broker: BrokerConfig, tmp_path: Path) -> None:
