@@ -164,7 +164,7 @@ def test_the_comparison_equals_its_twin(
 def test_the_kernels_compile_once_for_a_configuration() -> None:
     told(BIDS, ASKS, PAST)
     # A row's layout is that of its configuration.
-    kernels = (compare_depth, measure_present)
-    compiled = [len(kernel.signatures) for kernel in kernels]  # type: ignore[attr-defined]
+    kernels: tuple[Any, ...] = (compare_depth, measure_present)
+    compiled = [len(kernel.signatures) for kernel in kernels]
     told([], ASKS, PAST, unit=instrument(contract=Contract.INVERSE))
-    assert [len(kernel.signatures) for kernel in kernels] == compiled  # type: ignore[attr-defined]
+    assert [len(kernel.signatures) for kernel in kernels] == compiled
