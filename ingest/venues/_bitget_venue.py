@@ -55,7 +55,7 @@ def venue(name: str, kind_of: Kinds, categories: Sequence[str], kinds: tuple[str
         weight=lambda path: len(path.split()),
         sequence="linked",
         resync="resubscribe",
-        rule=Rule(checksum=checksum, optional=True),
+        rule=Rule(checksum=checksum),
         heartbeat=(b"ping", 25.0),
         emulation=emulation(kind_of),
     )
