@@ -109,13 +109,13 @@ def passive(state: Rows, parameters: Rows, limits: float, events: Rows) -> None:
 
 
 @kernel
-def intensity(state: Rows, parameters: Rows) -> float:
-    """Give the market orders' intensity now, both sides, 1/s, before what the queues make of it."""
+def excitation_of(state: Rows, parameters: Rows) -> float:
+    """Let the excitation fade to now, and return it, 1/s, both sides."""
     row, given = state[0], parameters[0]
     passed = (row["time"] - row["excited"]) * 1e-9
     row["excitation"] *= math.exp(-given["decay"] * passed)
     row["excited"] = row["time"]
-    return given["market"] + row["excitation"]
+    return row["excitation"]
 
 
 @kernel
@@ -125,8 +125,7 @@ def aggressive(state: Rows, parameters: Rows, branching: float, events: Rows) ->
     first, second = next_draw(state, _MARKET)
     third, fourth = next_draw(state, _MARKET)
     row["next_market"] += 1 + int(1e9 * waiting(first, given["market_bound"]))
-    rate = intensity(state, parameters)
-    row["capped"] += rate > given["market_bound"]
+    excitation = excitation_of(state, parameters)
     share = 0.5
     if given["lean"] > 0.0:
         share += min(max((row["fundamental"] - row["mid"]) / given["lean"] * 0.5, -0.45), 0.45)
@@ -135,7 +134,9 @@ def aggressive(state: Rows, parameters: Rows, branching: float, events: Rows) ->
     if best <= 0 or best >= PRICES:
         return
     queue = row["size"][best] / given["order"]
-    if unit(third) * given["market_bound"] >= rate * math.exp(-given["fade"] * queue):
+    rate = given["market"] * math.exp(-given["fade"] * queue) + excitation
+    row["capped"] += rate > given["market_bound"]
+    if unit(third) * given["market_bound"] >= rate:
         return
     row["orders"] += 1
     row["excitation"] += branching * given["decay"]

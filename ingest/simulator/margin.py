@@ -1,15 +1,14 @@
-"""The liquidation engine of a simulated venue: a mark price and accounts in, forced orders, insurance, deleveraging out.
+"""The liquidation engine of a simulated venue: a mark and accounts in, forced orders, insurance, deleveraging out.
 
 Once the mark is at or beyond a trigger, the position is sold by an order that is immediate or cancelled, down to its
 bankruptcy price. Of a large position a fifth goes first, the rest after a cooldown if its mark is still beyond. What a
-fill brings above bankruptcy the insurance fund keeps; what finds no buyer the fund takes at the bankruptcy price while
-it can pay the loss at the mark and hold so much; what it cannot is closed against the opposite accounts, at the bankruptcy price, those
-with the highest profit x leverage first.
+fill brings above bankruptcy the insurance fund keeps. What finds no buyer the fund takes at the bankruptcy price, while
+it can pay the loss at the mark and hold so much; the rest is closed against the opposite accounts, at the bankruptcy
+price, those with the highest profit x leverage first.
 
 Open interest falls by what is forced, insured or deleveraged: buyers are taken to close shorts.
 """
 
-import math
 from typing import Final
 
 from engine.kernel import kernel
@@ -44,7 +43,7 @@ def mark_of(state: Rows, parameters: Rows, seconds: float) -> int:
     row["average"] += (1.0 - 0.5 ** (seconds / given["average_life"])) * (row["mid"] - row["average"])
     middle = median(index, float(row["last"]), row["average"])
     room = given["clamp"] * index
-    return int(math.floor(min(max(middle, index - room), index + room) + 0.5))
+    return int(min(max(middle, index - room), index + room) + 0.5)
 
 
 @kernel
@@ -192,17 +191,18 @@ def fall(state: Rows, parameters: Rows, accounts: Rows, shock: int, events: Rows
 def fire_next(state: Rows, parameters: Rows, accounts: Rows, mark: int, side: int, events: Rows) -> int:
     """Liquidate the one position whose trigger is met first, of the side that a fall (side -1) or a squeeze hurts."""
     row = state[0]
-    if side < 0:
-        at = row["next_long"]
-        if at >= row["longs"] or accounts[at]["trigger"] < mark:
-            return 0
-        row["next_long"] += 1
-    else:
-        at = row["next_short"]
-        if at >= len(accounts) or accounts[at]["trigger"] > mark:
-            return 0
-        row["next_short"] += 1
     row["mark"] = mark
-    if accounts[at]["size"] > 0:
-        force(state, parameters, accounts, at, accounts[at]["size"], events)
-    return 1
+    while True:
+        if side < 0:
+            at = row["next_long"]
+            if at >= row["longs"] or accounts[at]["trigger"] < mark:
+                return 0
+            row["next_long"] += 1
+        else:
+            at = row["next_short"]
+            if at >= len(accounts) or accounts[at]["trigger"] > mark:
+                return 0
+            row["next_short"] += 1
+        if accounts[at]["size"] > 0:
+            force(state, parameters, accounts, at, accounts[at]["size"], events)
+            return 1

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadConfig
-from engine.margin import bankruptcy, bracket_of, from_wallet, isolated
+from engine.margin import bankruptcy, bracket_of, isolated
 from engine.schema import Rows
 from ingest.simulator.draws import Stream, draw, fill, normal
 from ingest.simulator.world import ACCOUNT, PRICES
@@ -137,32 +137,30 @@ def _unnamed(wanted: Population, seed: int, number: int, side: int, past: Floats
         leverage = float(chosen[i])
         entry = max(round(float(past[hours[i]])), 1)
         margin = 1.0 / leverage * (1.0 + (float(spare[i]) if cross[i] else 0.0))
-        trigger, floor = _bounds(side, int(sizes[i]), entry, leverage, margin, money)
+        trigger, floor = _bounds(side, int(sizes[i]), entry, margin, money)
         if side * (trigger - worst[hours[i]]) >= 0:
             # It would be gone: whoever is here now came this hour, at the price now.
             entry = round(float(past[0]))
-            trigger, floor = _bounds(side, int(sizes[i]), entry, leverage, margin, money)
+            trigger, floor = _bounds(side, int(sizes[i]), entry, margin, money)
         rows[i] = (side, sizes[i], entry, trigger, floor, leverage, cross[i], -1, -1, 0)
     return rows
 
 
-def _bounds(side: int, size: int, entry: int, leverage: float, margin: float, money: float) -> tuple[int, int]:
+def _bounds(side: int, size: int, entry: int, margin: float, money: float) -> tuple[int, int]:
     """Give trigger and floor of a position, ticks; `margin` is a share of its notional at entry."""
     notional = size * entry * money
     rate, amount = bracket_of(BRACKETS, notional)
-    if margin * leverage > 1.0:
-        quantity = side * size * money
-        trigger = from_wallet(margin * notional, amount, quantity, float(entry), rate)
-        floor = bankruptcy(float(entry), 1.0 / margin, side)
-    else:
-        # Brackets keep high leverage from large positions; here such a one is smaller at the venue than it looks.
-        relief = amount / notional
-        if (rate - relief) * leverage >= 0.7:
-            rate, relief = 0.5 / leverage, 0.0
-        trigger = isolated(float(entry), leverage, rate, side, relief)
-        floor = bankruptcy(float(entry), leverage, side)
-    whole = (math.floor(trigger), math.ceil(floor)) if side > 0 else (math.ceil(trigger), math.floor(floor))
-    return tuple(min(max(each, 0), PRICES - 1) for each in whole)  # type: ignore[return-value]
+    relief = amount / notional
+    if (rate - relief) / margin >= 0.7:
+        # Brackets keep high leverage from large positions: in truth it is several smaller ones.
+        rate, relief = 0.5 * margin, 0.0
+    trigger = isolated(float(entry), 1.0 / margin, rate, side, relief)
+    floor = bankruptcy(float(entry), 1.0 / margin, side)
+    if side > 0:
+        least = min(max(math.floor(trigger), 0), PRICES - 1)
+        return least, min(math.ceil(floor), least)
+    most = min(max(math.ceil(trigger), 0), PRICES - 1)
+    return most, min(max(math.floor(floor), most), PRICES - 1)
 
 
 def _placed(named: Named, price: int) -> tuple[int, int, int, int, int, float, int, int, int, int]:

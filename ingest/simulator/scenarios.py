@@ -7,7 +7,7 @@ the fund is spent, and nobody who refills.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -44,7 +44,7 @@ class Scenario:
     #: Length, s.
     seconds: int
     plan: Rows
-    population: Population = Population()
+    population: Population = field(default_factory=Population)
     #: What the insurance fund has, quote units, and the lots that it takes over at most.
     fund: float = 5e6
     fund_holds: int = 1_000_000
