@@ -24,7 +24,6 @@ def simulate(
     \b
     Example:
       airpocket simulate october-10 --seed 7 --folder tapes
-      airpocket replay tapes/october-10-7.tape.gz --signal cascade
     """
     from airpocket.simulating import Wanted, serve, write
 

@@ -62,7 +62,7 @@ def branch(
     if sale:
         side = -1 if sale > 0 else 1
         limit = 0 if side < 0 else len(row["size"])
-        trade(copy.state, given["makers"], side, abs(sale), limit, np.zeros(_ROOM, EVENT))
+        trade(copy.state, given["makers"], side, abs(sale), limit, _buffer())
     run(copy, until)
     return copy
 
@@ -102,7 +102,7 @@ def sell_frozen(world: World, shock: int, *, floored: bool = False) -> tuple[Out
     copy = frozen(world, floored=floored)
     row = copy.state[0]
     row["last"] = row["low"] = row["high"] = row["bid"] + 1
-    fired = fall(copy.state, copy.parameters, copy.accounts, shock, np.zeros(_ROOM, EVENT))
+    fired = fall(copy.state, copy.parameters, copy.accounts, shock, _buffer())
     return outcome(copy.state), int(row["shocked"]), fired
 
 
@@ -121,3 +121,9 @@ def bisect(falls: Callable[[int], bool], most: int) -> int:
         else:
             low = middle
     return low
+
+
+def _buffer() -> Rows:
+    events = np.empty(_ROOM, EVENT)
+    events[0] = 0
+    return events

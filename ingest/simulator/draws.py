@@ -47,10 +47,12 @@ class Stream(IntEnum):
 @kernel
 def draw(seed: int, stream: int, counter: int) -> tuple[int, int]:
     """Return two independent integers of 32 bits."""
-    low, high, key = counter & _LOW, ((counter >> 32) << 8 | stream) & _LOW, seed & _LOW
+    # A number of a row is bound to 64 bits outside a kernel too, where it would warn of its wrap.
+    place, key = int(counter), int(seed) & _LOW
+    low, high = place & _LOW, ((place >> 32) << 8 | stream) & _LOW
     for _ in range(_ROUNDS):
         product = low * _MULTIPLIER
-        low, high = (product >> 32) & _LOW ^ key ^ high, product & _LOW
+        low, high = ((product >> 32) & _LOW) ^ key ^ high, product & _LOW
         key = (key + _WEYL) & _LOW
     return low, high
 

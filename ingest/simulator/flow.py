@@ -115,7 +115,7 @@ def excitation_of(state: Rows, parameters: Rows) -> float:
     passed = (row["time"] - row["excited"]) * 1e-9
     row["excitation"] *= math.exp(-given["decay"] * passed)
     row["excited"] = row["time"]
-    return row["excitation"]
+    return float(row["excitation"])
 
 
 @kernel

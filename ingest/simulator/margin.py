@@ -38,7 +38,7 @@ def mark_of(state: Rows, parameters: Rows, seconds: float) -> int:
     """Give the mark, ticks: the median of index, last price and the mid's average, kept near the index."""
     row, given = state[0], parameters[0]
     if given["by_last"]:
-        return row["last"]
+        return int(row["last"])
     index = row["fundamental"]
     row["average"] += (1.0 - 0.5 ** (seconds / given["average_life"])) * (row["mid"] - row["average"])
     middle = median(index, float(row["last"]), row["average"])
