@@ -226,6 +226,12 @@ def test_other_scenarios_make_whole_tapes_too(name: str) -> None:
     assert heard.counts["gaps"] == 0
     if name == "squeeze":
         assert heard.end["high"] > heard.end["without_liquidations"]["high"]
+    if name == "february-weekend":
+        (gold,) = (each for each in heard.truths if each["kind"] == "gold")
+        hit = next(each for each in heard.truths if each["kind"] == "stage" and each["time"] > START)
+        assert hit["time"] - gold["time"] == gold["delay"]
+        # A stage says by how many ticks the fundamental jumps.
+        assert hit["size"] / 24_200 == pytest.approx(gold["jump"] * gold["transmission"], rel=0.03)
     if name == "spoof":
         assert np.median(heard.depth[45:78]) > 1.3 * np.median(heard.depth[10:38])
         assert heard.depth[90] < 1.2 * np.median(heard.depth[10:38])

@@ -147,6 +147,24 @@ def test_market_orders_come_as_often_as_their_branching_says(branching: float) -
     assert abs(row["orders"] - mean) < 3.5 * math.sqrt(mean) / (1.0 - branching)
 
 
+@pytest.mark.skipif(not COMPILED, reason="needs minutes of market time")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_lot_has_an_owner_and_every_contract_two_sides(name: str) -> None:
+    wanted = scenario(name)
+    world = stage(wanted, 7)
+    row = world.state[0]
+    before = int(row["interest"])
+    for second in range(20, wanted.seconds + 1, 20):
+        run(world, START + second * SECOND)
+        assert (row["size"] == row["flow"] + row["quoted"].sum(axis=0)).all()
+        assert min(row["flow"].min(), row["quoted"].min(), world.accounts["size"].min()) >= 0
+        assert row["bid"] < row["ask"]
+        assert row["size"][row["bid"] + 1 : row["ask"]].sum() == 0
+        assert row["interest"] <= before
+        before = int(row["interest"])
+    assert row["capped"] == 0
+
+
 def test_the_population_is_balanced_and_alive() -> None:
     for name in SCENARIOS:
         world = stage(scenario(name), 11)

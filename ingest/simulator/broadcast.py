@@ -6,6 +6,7 @@ changed, of positions nothing but the open interest. The truth is one JSON objec
     state        each second: share of makers that are in, branching of the market orders, prices in ticks, lots of
                  longs that are forced at or above 1, 2, 5, 10 and 20 % below the mid, open interest, fund
     forced       each forced order, `shown` where the feed has it       insured, deleveraged, voluntary, maker, stage
+    gold         a jump of the gold proxy, the share of it that reaches the coin, and how much later, ns
     end          last and lowest price, and what they are in the branches without liquidations and without shocks
 """
 
@@ -183,6 +184,11 @@ class Broadcast:
 
     def _truth(self, events: Rows, shown: int, begin: int) -> list[dict[str, Any]]:
         out: list[dict[str, Any]] = []
+        gold = self.scenario.gold
+        if gold is not None and begin == self._start + gold[0] * SECOND:
+            out.append(
+                {"time": begin, "kind": "gold", "jump": gold[1], "transmission": gold[2], "delay": gold[3] * SECOND}
+            )
         for place in np.flatnonzero(events["kind"] >= Event.FORCED).tolist():
             row = {name: int(events[place][name]) for name in events.dtype.names or ()}
             kind = Event(row["kind"])

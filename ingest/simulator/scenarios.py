@@ -34,6 +34,11 @@ INSTRUMENT: Final = Instrument(
 MONEY: Final = 0.005
 #: 121,000 USD.
 PRICE: Final = 24_200
+#: When the gold proxy jumps, s, by what share, the share of that which reaches the coin, and how much later, s.
+GOLD_TIME: Final = 60
+GOLD_JUMP: Final = -0.04
+TRANSMISSION: Final = 0.6
+GOLD_DELAY: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,8 @@ class Scenario:
     fund_holds: int = 1_000_000
     #: The named position, by its place in the population's, -1: none sells by itself.
     volunteer: int = -1
+    #: Of a shock from a gold proxy: when, s; its jump, share; the share of it that reaches the coin, how much later, s.
+    gold: tuple[int, float, float, int] | None = None
     #: From when to when the feed is dead, s.
     outage: tuple[float, float] | None = None
 
@@ -158,17 +165,17 @@ def _february() -> Scenario:
     # A weekend: three fifths of the depth. Gold trades on in tokens and falls; the coin follows, partly and late.
     stages = plan(
         {"time": 0, "branching": 0.4, "volatility": 2.0, "arbitrage": 1_000, "bids": 0.6, "asks": 0.6, "limits": 0.6},
-        {"time": 80 * SECOND, "jump": TRANSMISSION * GOLD_JUMP, "sells": 2_500.0, "branching": 0.6},
-        {"time": 140 * SECOND, "jump": TRANSMISSION * GOLD_JUMP / 2.0},
+        {
+            "time": (GOLD_TIME + GOLD_DELAY) * SECOND,
+            "jump": TRANSMISSION * GOLD_JUMP,
+            "sells": 2_500.0,
+            "branching": 0.6,
+        },
         {"time": 200 * SECOND, "sells": 0.0, "branching": 0.4},
     )
-    return Scenario(name="february-weekend", seconds=260, plan=stages)
+    gold = (GOLD_TIME, GOLD_JUMP, TRANSMISSION, GOLD_DELAY)
+    return Scenario(name="february-weekend", seconds=260, plan=stages, gold=gold)
 
-
-#: A jump of the gold proxy, the share of it that reaches the coin, and how much later, s.
-GOLD_JUMP: Final = -0.04
-TRANSMISSION: Final = 0.6
-GOLD_DELAY: Final = 20
 
 SCENARIOS: Final[dict[str, Callable[[], Scenario]]] = {
     "calm": _calm,
