@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from airpocket.commands import live, look, settings, tapes
+from airpocket.commands import live, look, market, settings, tapes
 from airpocket.commands.options import Json, emit, say
 from engine.errors import AirpocketError
 
@@ -38,6 +38,7 @@ VERBS: tuple[Callable[..., None], ...] = (
     tapes.convert,
     tapes.verify,
     tapes.whatif,
+    market.simulate,
     look.tail,
     look.broker,
     look.doctor,

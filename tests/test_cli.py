@@ -67,6 +67,7 @@ def test_the_verbs_are_these() -> None:
         "convert",
         "verify",
         "whatif",
+        "simulate",
         "tail",
         "broker",
         "doctor",

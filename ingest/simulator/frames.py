@@ -4,7 +4,7 @@ The one file of the simulator that speaks a venue's format, Binance USD-M future
 (snapshot, exchange information, stream names) is asked of it; here are the frames that only the venue's side sends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import merge
 from operator import itemgetter
 from typing import Final
@@ -50,11 +50,7 @@ SYMBOLS: Final = tuple(character.instrument.symbol for character in CHARACTERS)
 def tape(seed: int = 1, start: int = START) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of an endless tape: what a recorder beside the simulated venue would have written."""
     venue = load(VENUE)
-    streams = venue.streams(SYMBOLS)
-    instruments = venue.emulation.instruments([character.instrument for character in CHARACTERS])
-    opening = [control.start(VENUE, SYMBOLS, 1), control.body("instruments", "", 0, 200, instruments)]
-    for number, socket in enumerate(venue.sockets, 1):
-        opening.append(control.opened(number, socket, [s.name for s in streams if s.socket == socket]))
+    opening = opening_lines(venue, [character.instrument for character in CHARACTERS])
     yield from enumerate(opening, start)
     last = start + len(opening)
     symbols = [_symbol(venue, character, seed, start) for character in CHARACTERS]
@@ -64,17 +60,28 @@ def tape(seed: int = 1, start: int = START) -> Iterator[tuple[int, bytes]]:
         yield last, raw
 
 
+def opening_lines(venue: Venue, instruments: Sequence[Instrument]) -> list[bytes]:
+    """Give what a recorder writes before the first frame: start, instruments, and a connection of each socket."""
+    symbols = [instrument.symbol for instrument in instruments]
+    streams = venue.streams(symbols)
+    body = venue.emulation.instruments(list(instruments))
+    opening = [control.start(venue.name, symbols, 1), control.body("instruments", "", 0, 200, body)]
+    for number, socket in enumerate(venue.sockets, 1):
+        opening.append(control.opened(number, socket, [s.name for s in streams if s.socket == socket]))
+    return opening
+
+
 def _symbol(venue: Venue, character: Character, seed: int, start: int) -> Iterator[tuple[int, bytes]]:
     """Yield one symbol's lines: its frames, and its snapshot right after the first diff, as after a real request."""
     instrument = character.instrument
     market = Market(character, seed, start + 50 * MILLISECOND)
-    words = _Words(venue, instrument)
+    words = Words(venue, instrument)
     steps = 0
     while True:
         step = market.step()
         lines = words.step(step)
         if steps % (1_000_000_000 // STEP) == 0:
-            lines.append((step.time + DELAY, words.mark(step.time, market.fair)))
+            lines.append((step.time + DELAY, words.mark(step.time, market.fair, market.fair)))
         lines.sort(key=lambda line: line[0])
         yield from lines
         if steps == 0:
@@ -89,8 +96,8 @@ def _rows(instrument: Instrument, market: Market, side: int) -> Rows:
     return np.array(levels, LEVEL)
 
 
-class _Words:
-    """The frames of one symbol."""
+class Words:
+    """The frames of one symbol; prices in ticks, sizes in lots, times of the matching engine in ns."""
 
     def __init__(self, venue: Venue, instrument: Instrument) -> None:
         self.symbol = instrument.symbol
@@ -99,46 +106,54 @@ class _Words:
 
     def step(self, step: Step) -> list[tuple[int, bytes]]:
         """Word one step: touches and trades at their own times, the diff at the step's end."""
-        lines = [(t + DELAY, self._touch(t, *touch)) for t, *touch in step.touches]
-        lines += [(t + DELAY, self._trade(t, *trade)) for t, *trade in step.trades]
-        lines += [(t + DELAY, self._liquidation(t, *forced)) for t, *forced in step.liquidations]
-        lines.append((step.time + DELAY, self._depth(step)))
+        lines = [(t + DELAY, self.touch(t, *touch)) for t, *touch in step.touches]
+        lines += [(t + DELAY, self.trade(t, *trade)) for t, *trade in step.trades]
+        lines += [(t + DELAY, self.liquidation(t, BID, *forced)) for t, *forced in step.liquidations]
+        sides = {side: [(p, size) for (s, p), size in step.changes.items() if s == side] for side in (BID, ASK)}
+        diff = self.depth(step.time, step.first, step.last, step.previous, sides[BID], sides[ASK])
+        lines.append((step.time + DELAY, diff))
         return lines
 
-    def mark(self, time: int, fair: int) -> bytes:
+    def mark(self, time: int, mark: int, index: int) -> bytes:
         """Word the mark price."""
-        now, price = time // MILLISECOND, self._price(fair)
+        now, price = time // MILLISECOND, self._price(mark)
         text = (
             f'{{"e":"markPriceUpdate","E":{now},"s":"{self.symbol}","p":"{price}","ap":"{price}","P":"{price}",'
-            f'"i":"{price}","r":"0.00010000","T":{(now // FUNDING + 1) * FUNDING}}}'
+            f'"i":"{self._price(index)}","r":"0.00010000","T":{(now // FUNDING + 1) * FUNDING}}}'
         )
         return self._frame(Channel.MARK, text)
 
-    def _depth(self, step: Step) -> bytes:
-        sides = {side: [(p, size) for (s, p), size in step.changes.items() if s == side] for side in (BID, ASK)}
+    def depth(
+        self, time: int, first: int, last: int, previous: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]
+    ) -> bytes:
+        """Word a diff: (price, size) of every level that has changed."""
         text = (
-            f'{{"e":"depthUpdate",{self._clocks(step.time)},"s":"{self.symbol}","U":{step.first},"u":{step.last},'
-            f'"pu":{step.previous},"b":[{self._levels(sides[BID])}],"a":[{self._levels(sides[ASK])}]}}'
+            f'{{"e":"depthUpdate",{self._clocks(time)},"s":"{self.symbol}","U":{first},"u":{last},'
+            f'"pu":{previous},"b":[{self._levels(bids)}],"a":[{self._levels(asks)}]}}'
         )
         return self._frame(Channel.DEPTH, text)
 
-    def _touch(self, time: int, update: int, bid: int, bid_size: int, ask: int, ask_size: int) -> bytes:
+    def touch(self, time: int, update: int, bid: int, bid_size: int, ask: int, ask_size: int) -> bytes:
+        """Word the best bid and ask."""
         text = (
             f'{{"e":"bookTicker","u":{update},"s":"{self.symbol}","b":"{self._price(bid)}","B":"{self._size(bid_size)}",'
             f'"a":"{self._price(ask)}","A":"{self._size(ask_size)}",{self._clocks(time)}}}'
         )
         return self._frame(Channel.TOUCH, text)
 
-    def _trade(self, time: int, number: int, side: int, price: int, size: int) -> bytes:
+    def trade(self, time: int, number: int, side: int, price: int, size: int) -> bytes:
+        """Word a trade; `side` is the aggressor's."""
         text = (
             f'{{"e":"trade",{self._clocks(time)},"s":"{self.symbol}","t":{number},"p":"{self._price(price)}",'
             f'"q":"{self._size(size)}","X":"MARKET","m":{"true" if side == ASK else "false"}}}'
         )
         return self._frame(Channel.TRADE, text)
 
-    def _liquidation(self, time: int, price: int, average: int, size: int) -> bytes:
+    def liquidation(self, time: int, side: int, price: int, average: int, size: int) -> bytes:
+        """Word a forced order; `side` is that of the position."""
+        word = "SELL" if side > 0 else "BUY"
         text = (
-            f'{{"e":"forceOrder","E":{time // MILLISECOND + 1},"o":{{"s":"{self.symbol}","S":"SELL","o":"LIMIT",'
+            f'{{"e":"forceOrder","E":{time // MILLISECOND + 1},"o":{{"s":"{self.symbol}","S":"{word}","o":"LIMIT",'
             f'"f":"IOC","q":"{self._size(size)}","p":"{self._price(price)}","ap":"{self._price(average)}","X":"FILLED",'
             f'"l":"{self._size(size)}","z":"{self._size(size)}","T":{time // MILLISECOND}}}}}'
         )

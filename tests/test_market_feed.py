@@ -1,0 +1,244 @@
+"""The simulated market as its venue tells it: whole books, frames by the venue's rules, and a truth that knows more."""
+
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from engine.kernel import COMPILED
+from engine.schema import Kind
+from ingest.session import open_session
+from ingest.simulator.broadcast import SNAPSHOT, Broadcast, Line, play
+from ingest.simulator.frames import START
+from ingest.simulator.scenarios import INSTRUMENT, Scenario, scenario
+from ingest.simulator.world import SECOND, plan
+
+ROOT = Path(__file__).parents[1]
+SYMBOL = INSTRUMENT.symbol
+Book = dict[int, dict[int, int]]
+
+needs_minutes = pytest.mark.skipif(not COMPILED, reason="needs minutes of market time")
+
+
+@dataclass
+class Heard:
+    """What a session made of a broadcast, and what it should have made."""
+
+    lines: list[Line] = field(default_factory=list)
+    truths: list[dict[str, Any]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[int] = field(default_factory=Counter)
+    #: Seconds at which the session's book was the simulator's own.
+    agreed: list[int] = field(default_factory=list)
+    #: Bids within 1 % of the mid, lots, each second.
+    depth: list[int] = field(default_factory=list)
+    most: int = 0
+    synced: bool = False
+    end: dict[str, Any] = field(default_factory=dict)
+
+
+def apply(book: Book, batch: Any) -> None:
+    """Rebuild a book from rows, in the plainest way."""
+    at = 0
+    for message in batch.messages:
+        if message["kind"] not in (Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH, Kind.RESYNC):
+            continue
+        rows = batch.levels[at : at + message["count"]]
+        at += len(rows)
+        if message["kind"] == Kind.RESYNC:
+            book[1], book[-1] = {}, {}
+        for place, row in enumerate(rows if message["kind"] != Kind.TOUCH else ()):
+            side = book[1 if place < message["bids"] else -1]
+            if row["size"]:
+                side[int(row["price"])] = int(row["size"])
+            else:
+                side.pop(int(row["price"]), None)
+
+
+def own_book(broadcast: Broadcast) -> Book:
+    row = broadcast.world.state[0]
+    bids, asks = np.flatnonzero(row["size"][: row["bid"] + 1]), row["ask"] + np.flatnonzero(row["size"][row["ask"] :])
+    sides = {1: bids, -1: asks}
+    return {
+        side: {int(p) * INSTRUMENT.tick: int(row["size"][p]) * INSTRUMENT.lot for p in prices}
+        for side, prices in sides.items()
+    }
+
+
+def hear(wanted: Scenario, seed: int, start: int = START) -> Heard:
+    heard = Heard()
+    broadcast = Broadcast(wanted, seed, start)
+    session: Any = None
+    book: Book = {1: {}, -1: {}}
+    for second in range(wanted.seconds):
+        lines, truths = broadcast.second()
+        session = session or open_session(lines[:1], None)
+        for received, raw in lines:
+            for batch in session.receive(received, raw):
+                heard.kinds.update(batch.messages["kind"].tolist())
+                apply(book, batch)
+        heard.lines += lines
+        heard.truths += truths
+        own = own_book(broadcast)
+        heard.most = max(heard.most, *(len(side) for side in own.values()))
+        # The last frame of a second leaves before its end; what the flow did since is not told yet.
+        told = {s: {p * INSTRUMENT.tick: q * INSTRUMENT.lot for p, q in broadcast.book[s].items()} for s in (1, -1)}
+        if book == told:
+            heard.agreed.append(second)
+        bid, size = int(broadcast.world.state[0]["bid"]), broadcast.world.state[0]["size"]
+        mid = float(broadcast.world.state[0]["mid"])
+        heard.depth.append(int(size[int(mid * 0.99) : bid + 1].sum()))
+    heard.counts, heard.synced = session.counts, session.synced[SYMBOL]
+    heard.end = broadcast.end()
+    return heard
+
+
+@pytest.fixture(scope="module")
+def october() -> Heard:
+    return hear(scenario("october-10"), 1)
+
+
+def frames(lines: list[Line], event: str) -> list[tuple[int, dict[str, Any]]]:
+    found = [(at, orjson.loads(raw)["data"]) for at, raw in lines if raw.startswith(b'{"stream"')]
+    return [(at, each) for at, each in found if each["e"] == event]
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process() -> None:
+    script = (
+        "import hashlib; from dataclasses import replace\n"
+        "from ingest.simulator.broadcast import play, truth_line; from ingest.simulator.scenarios import scenario\n"
+        "digest = hashlib.sha256()\n"
+        "for lines, truths in play(replace(scenario('squeeze'), seconds={}), {}):\n"
+        "    digest.update(b''.join(b'%d %b' % line for line in lines) + b''.join(map(truth_line, truths)))\n"
+        "print(digest.hexdigest())"
+    )
+    seconds = 70 if COMPILED else 1
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", script.format(seconds, seed)], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in (3, 3, 4)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_few_seconds_make_a_whole_book() -> None:
+    heard = hear(replace(scenario("calm"), seconds=12 if COMPILED else 2), 5)
+    assert heard.agreed == list(range(len(heard.depth)))
+    assert heard.synced
+    assert heard.counts["gaps"] == 0
+    assert heard.kinds[Kind.GAP] == 0
+    assert all(a[0] < b[0] for a, b in pairwise(heard.lines))
+
+
+def test_after_a_frame_the_book_that_was_told_is_the_simulator_s_own() -> None:
+    broadcast = Broadcast(replace(scenario("calm"), seconds=2), 6)
+    # Without a flow between the frames, what the last one told is what there is.
+    broadcast.world.parameters["chosen"] *= 1e-12
+    broadcast.world.parameters["market_bound"] = 1e-12
+    for _ in range(2):
+        broadcast.second()
+        told = {s: {p * INSTRUMENT.tick: q for p, q in broadcast.book[s].items()} for s in (1, -1)}
+        assert told == own_book(broadcast)
+        assert len(told[1]) > 150
+
+
+@needs_minutes
+def test_a_cascade_s_tape_has_no_hole_and_its_book_is_right_every_second(october: Heard) -> None:
+    assert october.agreed == list(range(len(october.depth)))
+    assert october.synced
+    assert october.counts["gaps"] == 0
+    assert not [name for name in october.counts if name.startswith("refused")]
+    # All of it fits into the one snapshot.
+    assert october.most < SNAPSHOT
+    for kind in (Kind.SNAPSHOT, Kind.DELTA, Kind.TOUCH, Kind.TRADE, Kind.LIQUIDATION, Kind.REFERENCE):
+        assert october.kinds[kind] > 0, kind
+    diffs = [each for _, each in frames(october.lines, "depthUpdate")]
+    for before, after in pairwise(diffs):
+        assert after["pu"] == before["u"] < after["U"] <= after["u"]
+    for at, each in frames(october.lines, "trade"):
+        assert each["T"] * 1_000_000 <= at
+
+
+@needs_minutes
+def test_the_feed_shows_the_largest_forced_order_of_a_second_and_the_truth_has_all(october: Heard) -> None:
+    forced = [each for each in october.truths if each["kind"] == "forced"]
+    shown = [each for each in forced if each["shown"]]
+    told = frames(october.lines, "forceOrder")
+    assert len(told) == len(shown) < len(forced) / 5
+    seconds = [(each["time"] - START) // SECOND for each in shown]
+    assert len(set(seconds)) == len(seconds)
+    for each, second in zip(shown, seconds, strict=True):
+        rivals = [o for o in forced if (o["time"] - START) // SECOND == second and o["filled"]]
+        assert each["size"] == max(o["size"] for o in rivals)
+    assert sum(each["filled"] for each in forced) == october.end["forced"]
+    deleveraged = sum(each["size"] for each in october.truths if each["kind"] == "deleveraged")
+    assert deleveraged == october.end["deleveraged"]
+
+
+@needs_minutes
+def test_october_thins_falls_loses_its_makers_and_deleverages_late(october: Heard) -> None:
+    news = 120
+    before, ahead = np.median(october.depth[20:55]), np.median(october.depth[95:news])
+    assert ahead < 0.6 * before
+    fallen = np.median(october.depth[150:230])
+    assert fallen < 0.05 * before
+    # Nobody refills.
+    assert np.median(october.depth[-60:]) < 0.15 * before
+    states = [each for each in october.truths if each["kind"] == "state"]
+    assert states[news - 5]["eta_true"] == 1.0
+    assert states[news + 30]["eta_true"] < 0.3
+    first = min(each["time"] for each in october.truths if each["kind"] == "forced" and each["time"] > START + 120e9)
+    wave = min(each["time"] for each in october.truths if each["kind"] == "deleveraged")
+    assert 15 < (wave - first) / SECOND < 90
+    assert october.end["low"] < 0.92 * states[news - 5]["mid"]
+    assert october.end["low"] < october.end["without_liquidations"]["low"] < october.end["without_shocks"]["low"]
+
+
+@needs_minutes
+def test_an_outage_of_the_feed_is_no_event_of_the_market() -> None:
+    heard = hear(scenario("feed-outage"), 2)
+    calm = list(play(scenario("calm"), 2))
+    assert heard.truths == [each for _, truths in calm[:-1] for each in truths]
+    died, back = (START + int(each * SECOND) for each in scenario("feed-outage").outage or ())
+    dead = [raw for at, raw in heard.lines if died <= at < back]
+    assert dead
+    assert all(raw.startswith(b'{"airpocket":') for raw in dead)
+    assert heard.counts["resyncs"] == 2
+    assert heard.counts["gaps"] == 0
+    assert heard.synced
+    assert heard.agreed[-1] == 119
+    assert set(range(66, 120)) <= set(heard.agreed)
+
+
+@needs_minutes
+@pytest.mark.parametrize("name", ["squeeze", "spoof", "february-weekend"])
+def test_other_scenarios_make_whole_tapes_too(name: str) -> None:
+    heard = hear(scenario(name), 3)
+    assert heard.agreed == list(range(len(heard.depth)))
+    assert heard.counts["gaps"] == 0
+    if name == "squeeze":
+        assert heard.end["high"] > heard.end["without_liquidations"]["high"]
+    if name == "february-weekend":
+        (gold,) = (each for each in heard.truths if each["kind"] == "gold")
+        hit = next(each for each in heard.truths if each["kind"] == "stage" and each["time"] > START)
+        assert hit["time"] - gold["time"] == gold["delay"]
+        # A stage says by how many ticks the fundamental jumps.
+        assert hit["size"] / 24_200 == pytest.approx(gold["jump"] * gold["transmission"], rel=0.03)
+    if name == "spoof":
+        assert np.median(heard.depth[45:78]) > 1.3 * np.median(heard.depth[10:38])
+        assert heard.depth[90] < 1.2 * np.median(heard.depth[10:38])
+
+
+def test_a_plan_holds_what_a_stage_does_not_name_and_jumps_once() -> None:
+    stages = plan({"time": 0, "branching": 0.3, "jump": -0.1}, {"time": 5, "bids": 0.5}, {"time": 9, "branching": 0.8})
+    assert stages["branching"].tolist() == [0.3, 0.3, 0.8]
+    assert stages["bids"].tolist() == [1.0, 0.5, 0.5]
+    assert stages["jump"].tolist() == [-0.1, 0.0, 0.0]

@@ -1,0 +1,65 @@
+"""The verb `simulate`: its files, what replay makes of them, its refusals, and the emulator that plays them."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airpocket.simulating import Wanted, write
+from engine.errors import BadConfig
+from engine.kernel import COMPILED
+
+ROOT = Path(__file__).parents[1]
+SECONDS = 4 if COMPILED else 1
+
+
+def test_a_tape_and_its_truth_are_written_whole_and_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(Wanted(scenario="calm", seed=2, folder=str(tmp_path), seconds=SECONDS), json=True)
+    said = json.loads(capsys.readouterr().out)
+    tape, truth = tmp_path / "calm-2.tape.gz", tmp_path / "calm-2.truth.jsonl"
+    assert sorted(tmp_path.iterdir()) == [tape, truth]
+    assert (said["tape"], said["truth"]) == (str(tape), str(truth))
+    first = tape.read_bytes()
+    assert len(gzip.decompress(first).splitlines()) == said["lines"]
+    truths = [json.loads(line) for line in truth.read_text().splitlines()]
+    assert [each["kind"] for each in truths if each["kind"] == "state"] == ["state"] * SECONDS
+    assert truths[-1]["kind"] == "end"
+    write(Wanted(scenario="calm", seed=2, folder=str(tmp_path), seconds=SECONDS), json=True)
+    assert tape.read_bytes() == first
+    command = [sys.executable, "-m", "airpocket", "replay", str(tape), "--signal", "health", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert records
+    assert "gaps 0, frames refused 0" in done.stderr
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="scenario is 'storm', allowed are calm"):
+        write(Wanted(scenario="storm", seed=1, folder=str(tmp_path)), json=False)
+    with pytest.raises(BadConfig, match="is not there, allowed are folders"):
+        write(Wanted(scenario="calm", seed=1, folder=str(tmp_path / "nowhere")), json=False)
+    with pytest.raises(BadConfig, match="seed is 4294967296"):
+        write(Wanted(scenario="calm", seed=1 << 32, folder=str(tmp_path), seconds=1), json=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_emulator_says_where_it_is_and_ends_when_told_to(tmp_path: Path) -> None:
+    options = ["--to", "emulator", "--folder", str(tmp_path), "--seconds", str(SECONDS), "--json"]
+    command = [sys.executable, "-m", "airpocket", "simulate", "calm", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        text = ""
+        for line in child.stdout:
+            text += line
+            if line.startswith("}"):
+                break
+        said = json.loads(text)
+        assert said["socket_url"].startswith("ws://127.0.0.1:")
+        assert said["rest_url"].startswith("http://127.0.0.1:")
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.wait(20) == 0
