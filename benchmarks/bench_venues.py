@@ -5,8 +5,8 @@ connections do, callbacks that do nothing; symbols stand for themselves, no tabl
 keeps a book and says what changed. Beside it stand our decoder alone, which makes checked integer rows and keeps no
 book, and our whole session, which also judges ids or checksums, keeps the book where the venue's rule needs it, stamps
 and batches. Answers are compared outside the timer: each book's best bid and ask after the last frame, and how many
-trades there were. cryptofeed 3 needs Python 3.13. Venues whose captures are of a protocol that it no longer reads have
-no peer here.
+trades there were. cryptofeed 3 needs Python 3.13. Venues whose captures are of a protocol that it no longer reads
+(Kraken spot, Bitget), that it does not know (BitMEX), or that fetch their snapshots (Gate) have no peer here.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,7 @@ from ingest.venues import Decoded, load
 FOLDER: Final = Path(__file__).parents[1] / ".." / "shared" / "data" / "captures"
 #: Venue -> its capture's files, the part of the connection's URL that is its, cryptofeed's name of it.
 CAPTURES: Final = {
+    "bitfinex": ("BITFINEX.ws.*.gz", "", "BITFINEX"),
     "bybit_linear": ("BYBIT.jsonl.zst", "/linear", "BYBIT"),
     "bybit_spot": ("BYBIT.jsonl.zst", "/spot", "BYBIT"),
     "coinbase_advanced": ("COINBASE.jsonl.zst", "", "COINBASE"),
