@@ -19,6 +19,7 @@ from typing import Final
 import pytest
 
 from airpocket import admin
+from airpocket.broker import embedded
 from engine.broker import BrokerConfig
 from engine.instrument import from_row
 from engine.kernel import COMPILED
@@ -70,14 +71,15 @@ def test_no_venue_is_left_out() -> None:
     assert {*NAMES, USDM} == set(names())
 
 
-def test_all_venues_at_once_into_one_broker(captures: Path, embedded_broker: BrokerConfig, tmp_path: Path) -> None:
-    broker = replace(embedded_broker, partitions=8)
-    admin.ensure(broker, [replace(topic, retention=-1) for topic in TOPICS])
-    log = asyncio.run(played(captures, broker, tmp_path))
+def test_all_venues_at_once_into_one_broker(captures: Path, tmp_path: Path) -> None:
+    with embedded() as running:
+        broker = replace(running, partitions=8)
+        admin.ensure(broker, [replace(topic, retention=-1) for topic in TOPICS])
+        log = asyncio.run(played(captures, broker, tmp_path))
+        readers, kinds = read(broker)
     assert "Traceback" not in log
     assert "bad frame" not in log
     assert " ERROR " not in log
-    readers, kinds = read(broker)
     assert {key.partition(":")[0] for key in readers} == set(NAMES)
     for name in NAMES:
         symbols = [each.symbol for each in tape(name, captures).instruments]
