@@ -75,8 +75,10 @@ def _seconds(wanted: Wanted) -> Iterator[tuple[list[Line], list[dict[str, object
 def _names(wanted: Wanted) -> tuple[Path, Path]:
     scenario(wanted.scenario)
     folder = Path(wanted.folder)
-    if not folder.is_dir():
-        raise BadConfig(f"folder {folder} is not there, allowed are folders")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadConfig(f"folder {folder} cannot be made: {error.strerror}; allowed are folders, new or not") from error
     stem = f"{wanted.scenario}-{wanted.seed}"
     return folder / f"{stem}.tape.gz", folder / f"{stem}.truth.jsonl"
 
