@@ -68,12 +68,13 @@ def emit(
 
 @kernel
 def touch(state: Rows, events: Rows) -> None:
-    """Tell the touch if it is another."""
+    """Tell the touch if it is another; of an empty side price and size 0."""
     row = state[0]
     told = row["told"]
-    bid, ask = row["bid"], row["ask"]
-    if bid <= 0 or ask >= PRICES:
-        return
+    bid, ask = max(row["bid"], 0), row["ask"]
+    if ask >= PRICES:
+        ask = 0
+    # No order rests at price 0.
     bids, asks = row["size"][bid], row["size"][ask]
     if told[0] != bid or told[1] != bids or told[2] != ask or told[3] != asks:
         told[0], told[1], told[2], told[3] = bid, bids, ask, asks
