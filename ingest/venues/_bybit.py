@@ -11,7 +11,7 @@ Facts, from the venue's documentation and from captures (2023 to 2026):
   symbol at most. On both `S` or `side` is the position's: Buy means that a long was liquidated. The price is the
   bankruptcy price. A tape that has both shows a liquidation twice, of two coverages: only the first may be summed.
   `adlAlert` (since 2025-09-23) states each second, in bare numbers, the insurance fund's balance behind a symbol and
-  the drawdown that auto-deleveraging begins and ends at. It is subscribed; `insurance` states the balances alone.
+  the drawdown that auto-deleveraging begins and ends at. `insurance`, asked for with it, states the balances alone.
   Trade ids of derivatives are UUIDs; their rows carry 63 bits of a hash (BLAKE2b of the text) instead, and the message
   the cross sequences of its first and last trade, by which trades can be ordered. It carries 0 where old frames have
   none, and where a sequence goes on after the 1024 trades that a message may have.

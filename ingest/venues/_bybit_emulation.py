@@ -75,7 +75,9 @@ def _asked(frame: bytes, what: str) -> tuple[tuple[str, ...], bytes] | None:
     if content.get("op") != what:
         return None
     answer = {"success": True, "ret_msg": "", "conn_id": CONNECTION, "req_id": content.get("req_id", ""), "op": what}
-    return tuple(content.get("args", ())), orjson.dumps(answer)
+    # `insurance` is asked for with the alerts and belongs to their streams.
+    topics = (topic for topic in content.get("args", ()) if not topic.startswith("insurance."))
+    return tuple(topics), orjson.dumps(answer)
 
 
 def _answer(category: str) -> Callable[[bytes], bytes | None]:

@@ -86,8 +86,9 @@ def _stream(name: str, symbol: str, channel: Channel, first: int, silence: int) 
 
 
 def _frames(what: str, streams: Sequence[Stream]) -> tuple[bytes, ...]:
-    """Write the requests: each topic once, though several symbols' streams come by it."""
+    """Write the requests: each topic once, though several symbols' streams come by it, and `insurance` by alerts."""
     topics = list(dict.fromkeys(stream.name.partition("#")[0] for stream in streams))
+    topics += [topic.replace("adlAlert", "insurance") for topic in topics if topic.startswith("adlAlert.")]
     parts = (topics[start : start + ARGUMENTS] for start in range(0, len(topics), ARGUMENTS))
     return tuple(orjson.dumps({"op": what, "args": part}) for part in parts)
 
