@@ -149,7 +149,7 @@ class BookSync(Generic[Item]):
         self._snapshot = (last, item)
         return self._bridge()
 
-    def open(self, last: int) -> bool:
+    def open(self, last: int, item: Item) -> bool:
         """Take the socket's own snapshot: the book is whole up to its id. False: what follows it was dropped."""
         if self.state is not State.BUFFERING:
             raise RuntimeError(f"{self.instrument}: a snapshot before begin()")
@@ -161,10 +161,11 @@ class BookSync(Generic[Item]):
         self.last = last
         self._old = 0
         self._seen.clear()
+        self._bridged = [item]
         return True
 
     def take(self) -> list[Item]:
-        """Return the snapshot and the diffs that follow it, once, after BRIDGED."""
+        """Return the snapshot and the diffs that follow it, once, after BRIDGED or `open`."""
         bridged, self._bridged = self._bridged, []
         return bridged
 

@@ -271,12 +271,12 @@ class Track:
                 self._ask(received)
                 return
             message["flags"] |= int(Flag.CHECKSUM_OK) if proven else 0
-        if not self.sync.open(last):
+        if not self.sync.open(last, decoded):
             self._counts["late_snapshots"] += 1
             self._ask(received)
             return
         self._newest = int(message["exchanged"][0])
-        self._release(received, monotonic, out, [decoded])
+        self._release(received, monotonic, out)
 
     def _mirrored(self, decoded: Decoded) -> Decoded:
         """Apply a diff to the mirror; give it with what else it did to the book. Raises Gap where that proves wrong."""
@@ -302,7 +302,7 @@ class Track:
         resync = message_row(Kind.RESYNC)
         self._emit(resync, _NONE[LEVEL], 0, received, monotonic, self._connection(), self.sync.epoch, out)
 
-    def _release(self, received: int, monotonic: int, out: list[Batch], whole: Sequence[Decoded] | None = None) -> None:
+    def _release(self, received: int, monotonic: int, out: list[Batch]) -> None:
         """Open an epoch: the units, the snapshot, the diffs that follow it."""
         self._since = received
         connection, epoch = self._connection(), self.sync.epoch
@@ -310,40 +310,25 @@ class Track:
         row = self.instrument.row()
         self._emit(units, row, int(Kind.INSTRUMENT), received, monotonic, connection, epoch, out)
         kind = _SNAPSHOT
-        for decoded in self.sync.take() if whole is None else whole:
+        for decoded in self.sync.take():
             self._emit(decoded.message, decoded.rows, kind, received, monotonic, connection, epoch, out)
             kind = _DELTA
 
     def _ask(self, received: int) -> None:
-        if not self._rest:
-            self._ask_socket(received)
-            return
-        assert self._path is not None
+        """Ask for a snapshot: REST for its body, the socket to send it again."""
         wait = max(backoff(self._attempts), self._floor)
         self._attempts += 1
         self._floor = 0
         self._asked = True
-        symbol = self.instrument.symbol
-        self._requests["depth", symbol] = Request(
-            what="depth",
-            symbol=symbol,
-            path=self._path,
-            epoch=self.sync.epoch,
-            after=received + wait if wait else 0,
-        )
-
-    def _ask_socket(self, received: int) -> None:
-        wait = backoff(self._attempts)
-        self._attempts += 1
         self._due = received + wait + OWED
-        symbol = self.instrument.symbol
-        self._requests[self._resync, symbol] = Request(
-            what=self._resync,
+        symbol, what = self.instrument.symbol, "depth" if self._rest else self._resync
+        self._requests[what, symbol] = Request(
+            what=what,
             symbol=symbol,
-            path="",
+            path=self._path or "",
             epoch=self.sync.epoch,
             after=received + wait if wait else 0,
-            connection=self._connection(),
+            connection=0 if self._rest else self._connection(),
         )
 
     def _connection(self) -> int:

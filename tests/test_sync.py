@@ -188,7 +188,7 @@ def opened(sequence: str, last: int) -> BookSync[str]:
     sync.begin()
     assert sync.diff(1, 1, 0, "early") is Verdict.EARLY
     # It is as old as what came too early, at least; books without ids have none.
-    assert sync.open(max(last, 1) if sequence == "consecutive" else last)
+    assert sync.open(max(last, 1) if sequence == "consecutive" else last, "")
     return sync
 
 
@@ -236,9 +236,9 @@ def test_consecutive_ids_of_a_socket_have_no_hole() -> None:
 def test_a_snapshot_of_the_socket_needs_an_epoch_to_open() -> None:
     sync = opened("consecutive", 7)
     with pytest.raises(RuntimeError, match="before begin"):
-        sync.open(9)
+        sync.open(9, "")
     sync.begin()
-    assert sync.open(9)
+    assert sync.open(9, "")
     assert (sync.state, sync.last, sync.epoch) == (State.SYNCED, 9, 2)
 
 
@@ -246,6 +246,6 @@ def test_a_snapshot_that_comes_after_what_follows_it_opens_nothing() -> None:
     sync = opened("consecutive", 7)
     sync.begin()
     assert sync.diff(9, 9, -1, "") is Verdict.EARLY
-    assert not sync.open(8)
+    assert not sync.open(8, "")
     assert sync.state is State.BUFFERING
-    assert sync.open(8)
+    assert sync.open(8, "")
