@@ -37,7 +37,7 @@ from engine.schema import (
 )
 from ingest.decimals import rounded, scaled, signed
 from ingest.rows import message
-from ingest.venues import Decoded, Stream
+from ingest.venues import SECOND, Decoded, Stream
 from ingest.venues._fields import best, book_side, identity, level_rows, member, moment, sorted_side, stamps
 
 #: USD-M shows the largest liquidation of a second from this day on, 2026-04-10, before it the latest. ns.
@@ -73,6 +73,27 @@ _TOUCH: Final = Channel.TOUCH
 _TRADE: Final = Channel.TRADE
 _KIND_TOUCH: Final = Kind.TOUCH
 _KIND_TRADE: Final = Kind.TRADE
+
+
+def symbol_streams(kinds: Sequence[tuple[str, Channel, str, int, int]], symbols: Sequence[str]) -> tuple[Stream, ...]:
+    """List streams; a kind is a name after the @, channel, socket, first data within, silent at most (s; 0: exempt)."""
+    return tuple(
+        Stream(
+            name=f"{symbol.lower()}@{name}",
+            symbol=symbol,
+            channel=channel,
+            socket=socket,
+            first=first * SECOND,
+            silence=silence * SECOND,
+        )
+        for symbol in symbols
+        for name, channel, socket, first, silence in kinds
+    )
+
+
+def routed(base: str, socket: str, streams: Sequence[Stream]) -> str:
+    """Name the combined stream of a socket that is a route."""
+    return f"{base}/{socket}/stream?streams={'/'.join(stream.name for stream in streams)}"
 
 
 def subscribe(streams: Sequence[Stream]) -> tuple[bytes, ...]:

@@ -266,14 +266,18 @@ def status(instrument: Instrument, state: Status, *, exchanged: int = 0) -> Deco
     return Decoded(instrument.symbol, None, row, NOTHING)
 
 
-def named_streams(kinds: Sequence[tuple[str, Channel, int, int]], symbols: Sequence[str]) -> tuple[Stream, ...]:
-    """List streams named `kind:symbol` of a venue's one socket.
+def named_streams(
+    kinds: Sequence[tuple[str, Channel, int, int]],
+    symbols: Sequence[str],
+    name_of: Callable[[str, str], str] = "{}:{}".format,
+) -> tuple[Stream, ...]:
+    """List streams of a venue's one socket, named of kind and symbol.
 
     A kind is its name, its channel, within how many s data must come first, and how many it may be silent (0: exempt).
     """
     return tuple(
         Stream(
-            name=f"{name}:{symbol}",
+            name=name_of(name, symbol),
             symbol=symbol,
             channel=channel,
             socket="public",

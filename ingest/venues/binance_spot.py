@@ -17,8 +17,8 @@ from typing import Final
 
 from engine.instrument import Instrument
 from engine.schema import Channel, Contract
-from ingest.venues import SECOND, Limits, Stream, Venue
-from ingest.venues._binance import BinanceDecoder, subscribe, weigh
+from ingest.venues import Limits, Stream, Venue
+from ingest.venues._binance import BinanceDecoder, subscribe, symbol_streams, weigh
 from ingest.venues._binance_emulation import emulation
 from ingest.venues._binance_instruments import infer_instruments, parse_instruments
 
@@ -28,28 +28,12 @@ DEPTH_LIMIT: Final = 5000
 #: REST weight of a depth request, by its limit: the largest limit that each weight allows.
 DEPTH_WEIGHTS: Final = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 
-#: Stream, channel, first data within, silent at most (s; 0: exempt, trades may be rare).
+#: Stream, channel, socket, first data within, silent at most (s; 0: exempt, trades may be rare).
 STREAMS: Final = (
-    ("depth@100ms", Channel.DEPTH, 10, 10),
-    ("bookTicker", Channel.TOUCH, 10, 30),
-    ("trade", Channel.TRADE, 0, 60),
+    ("depth@100ms", Channel.DEPTH, "stream", 10, 10),
+    ("bookTicker", Channel.TOUCH, "stream", 10, 30),
+    ("trade", Channel.TRADE, "stream", 0, 60),
 )
-
-
-def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
-    """List every stream of some symbols."""
-    return tuple(
-        Stream(
-            name=f"{symbol.lower()}@{name}",
-            symbol=symbol,
-            channel=channel,
-            socket="stream",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, first, silence in STREAMS
-    )
 
 
 def url(base: str, socket: str, streams: Sequence[Stream]) -> str:
@@ -77,7 +61,7 @@ VENUE: Final = Venue(
         ping_timeout=None,
         max_size=8 << 20,
     ),
-    streams=streams,
+    streams=partial(symbol_streams, STREAMS),
     url=url,
     subscribe=subscribe,
     decoder=decoder,

@@ -13,14 +13,13 @@ U is not the previous u + 1 here (true of a fortieth of recorded transitions), s
 also holds where pu <= lastUpdateId < U.
 """
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
 from engine.instrument import Instrument
 from engine.schema import Channel, Contract
-from ingest.venues import SECOND, Limits, Stream, Venue
-from ingest.venues._binance import BinanceDecoder, subscribe, weigh
+from ingest.venues import Limits, Venue
+from ingest.venues._binance import BinanceDecoder, routed, subscribe, symbol_streams, weigh
 from ingest.venues._binance_emulation import emulation
 from ingest.venues._binance_instruments import infer_instruments, parse_instruments
 
@@ -38,27 +37,6 @@ STREAMS: Final = (
     ("markPrice@1s", Channel.MARK, "market", 10, 5),
     ("forceOrder", Channel.LIQUIDATION, "market", 0, 0),
 )
-
-
-def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
-    """List every stream of some symbols."""
-    return tuple(
-        Stream(
-            name=f"{symbol.lower()}@{name}",
-            symbol=symbol,
-            channel=channel,
-            socket=socket,
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, socket, first, silence in STREAMS
-    )
-
-
-def url(base: str, socket: str, streams: Sequence[Stream]) -> str:
-    """Name the routed combined stream."""
-    return f"{base}/{socket}/stream?streams={'/'.join(stream.name for stream in streams)}"
 
 
 def decoder(instruments: dict[str, Instrument]) -> BinanceDecoder:
@@ -80,8 +58,8 @@ VENUE: Final = Venue(
         ping_timeout=None,
         max_size=8 << 20,
     ),
-    streams=streams,
-    url=url,
+    streams=partial(symbol_streams, STREAMS),
+    url=routed,
     subscribe=subscribe,
     decoder=decoder,
     snapshot_path=lambda symbol: f"{REST}/depth?symbol={symbol}&limit={DEPTH_LIMIT}",

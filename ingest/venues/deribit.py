@@ -31,7 +31,7 @@ from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import Channel, Contract, Coverage, Kind, PriceKind, Reference, Rows, Status
 from ingest.decimals import scaled
-from ingest.venues import SECOND, Decoded, Emulation, Limits, Stream, Venue
+from ingest.venues import Decoded, Emulation, Limits, Stream, Venue
 from ingest.venues._fields import LEVELS, identity, member, moment
 from ingest.venues._figures import asked, interest, levels, most_places, parted, parts, price, printed, rate, whole
 from ingest.venues._reading import (
@@ -44,6 +44,7 @@ from ingest.venues._reading import (
     infer,
     level,
     liquidations,
+    named_streams,
     pick,
     positive,
     references,
@@ -78,18 +79,7 @@ LIQUIDATED: Final = {"T": (-1,), "M": (1,), "MT": (-1, 1)}
 
 def streams(symbols: Sequence[str]) -> tuple[Stream, ...]:
     """List every stream of some symbols; liquidations are among the trades."""
-    return tuple(
-        Stream(
-            name=name.format(symbol),
-            symbol=symbol,
-            channel=channel,
-            socket="public",
-            first=first * SECOND,
-            silence=silence * SECOND,
-        )
-        for symbol in symbols
-        for name, channel, first, silence in STREAMS
-    )
+    return named_streams(STREAMS, symbols, str.format)
 
 
 def subscribe(streams: Sequence[Stream], method: str = "public/subscribe") -> tuple[bytes, ...]:
