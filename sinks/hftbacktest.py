@@ -12,11 +12,8 @@ HISTORY, how many fills a trade has. `left_out` counts what it can count. The in
 as they were recorded.
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Self, TypeAlias
+from typing import Any, BinaryIO, Final, TypeAlias
 from urllib.parse import quote
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -28,7 +25,7 @@ from engine.events import BUY, CLEAR, DEPTH, EVENT, EXACT, EXCHANGE, LOCAL, SELL
 from engine.instrument import Instrument
 from engine.schema import Batch, Flag, Kind, Rows
 from sinks.drafts import Drafts
-from sinks.units import Units
+from sinks.printed import PrintedSink
 
 Events: TypeAlias = NDArray[np.void]
 
@@ -39,60 +36,24 @@ LOST: Final = (Kind.GAP, Kind.RESYNC)
 TAKEN: Final = (Kind.SNAPSHOT, Kind.DELTA, Kind.TRADE, Kind.INSTRUMENT, *LOST)
 
 
-class HftbacktestSink:
+class HftbacktestSink(PrintedSink):
     """Write hftbacktest's files; leaving the block without an error closes, with one aborts."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder)
         #: Events written, by what they are; one that is there for each clock counts once.
         self.counts = {"depth": 0, "trade": 0}
-        #: Messages that have no place there, by kind.
-        self.left_out: Counter[str] = Counter()
-        self._units = Units()
-        self._drafts = Drafts(folder)
         self._files: dict[str, _File] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    @property
-    def paths(self) -> list[Path]:
-        """Files published, in the order of their names."""
-        return self._drafts.paths
-
-    def write(self, batches: Iterable[Batch]) -> None:
-        """Take batches in the order in which the engine takes them. Raises BadRecord, BadConfig, Undelivered."""
-        for batch in batches:
-            for instrument, piece in self._units.take(batch):
-                self._put(instrument, piece)
-
-    def flush(self) -> None:
-        """Return: nothing is there before it is whole."""
-
-    def close(self) -> None:
-        """Publish everything. Raises BadRecord for rows whose units never came, BadConfig, Undelivered."""
-        try:
-            for instrument, piece in self._units.rest():
-                self._put(instrument, piece)
-            with self._drafts.guarded():
-                for file in self._files.values():
-                    file.end()
-            self._drafts.publish()
-        except BaseException:
-            self.abort()
-            raise
+    def _end(self) -> None:
+        for file in self._files.values():
+            file.end()
 
     def abort(self) -> None:
         """Remove what is not published."""
         for file in self._files.values():
             file.drop()
-        self._drafts.abort()
+        super().abort()
 
     def _put(self, instrument: Instrument, batch: Batch) -> None:
         file = self._files.get(instrument.key)

@@ -10,18 +10,16 @@ ask (TOUCH); trades of before the subscription (HISTORY); how many fills a trade
 its average, its coverage; insurance funds and deleveraging; what a contract is worth. `left_out` counts what it can.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from gzip import GzipFile
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from engine.instrument import Instrument
 from engine.schema import FUNDING_DECIMALS, Batch, Flag, Kind, Reference, Rows
 from sinks.drafts import Drafts
-from sinks.units import Units
+from sinks.printed import PrintedSink
 
 HEAD: Final = "exchange,symbol,timestamp,local_timestamp"
 COLUMNS: Final = {
@@ -38,63 +36,23 @@ BOOK: Final = (Kind.SNAPSHOT, Kind.DELTA)
 TOLD: Final = frozenset({Reference.MARK, Reference.INDEX, Reference.FUNDING, Reference.OPEN_INTEREST})
 
 
-class TardisSink:
+class TardisSink(PrintedSink):
     """Write files of Tardis' layouts; leaving the block without an error closes, with one aborts."""
 
     def __init__(self, folder: Path, named: Callable[[str], tuple[str, str]]) -> None:
         """Begin; `named` gives Tardis' exchange and symbol of an instrument's key."""
-        self.folder = folder
+        super().__init__(folder)
         #: Rows written, by layout.
         self.counts = dict.fromkeys(COLUMNS, 0)
-        #: Messages that have no place there, by kind.
-        self.left_out: Counter[str] = Counter()
         self._named = named
-        self._units = Units()
-        self._drafts = Drafts(folder)
         self._tables: dict[tuple[str, str], _Table] = {}
         #: Last local stamp, us, and newest references of each instrument.
         self._last: dict[str, int] = {}
         self._references: dict[str, dict[int, tuple[int, int]]] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    @property
-    def paths(self) -> list[Path]:
-        """Files published, in the order of their names."""
-        return self._drafts.paths
-
-    def write(self, batches: Iterable[Batch]) -> None:
-        """Take batches in the order in which the engine takes them. Raises BadRecord, BadConfig, Undelivered."""
-        for batch in batches:
-            for instrument, piece in self._units.take(batch):
-                self._put(instrument, piece)
-
-    def flush(self) -> None:
-        """Return: nothing is there before it is whole."""
-
-    def close(self) -> None:
-        """Publish everything. Raises BadRecord for rows whose units never came, BadConfig, Undelivered."""
-        try:
-            for instrument, piece in self._units.rest():
-                self._put(instrument, piece)
-            with self._drafts.guarded():
-                for table in self._tables.values():
-                    table.end()
-            self._drafts.publish()
-        except BaseException:
-            self.abort()
-            raise
-
-    def abort(self) -> None:
-        """Remove what is not published."""
-        self._drafts.abort()
+    def _end(self) -> None:
+        for table in self._tables.values():
+            table.end()
 
     def _put(self, instrument: Instrument, batch: Batch) -> None:
         levels = trades = references = liquidations = 0
