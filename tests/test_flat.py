@@ -18,7 +18,7 @@ from ingest.form import Field, Form, Take, plan
 from ingest.scanner import FlatScanner
 from ingest.tokens import LOST_DIGIT, MISSING, STRUCTURE
 from ingest.venues._binance import BinanceDecoder
-from tests.test_scan import instrument
+from tests.scanned import instrument
 
 INTERPRETED = bool(numba.config.DISABLE_JIT)  # type: ignore[attr-defined]
 

@@ -22,7 +22,7 @@ from ingest.hftbacktest import Events
 from sinks.hftbacktest import HftbacktestSink
 from tests.foreign import depths, each, made, rows_of
 from tests.stream import instrument
-from tests.test_tardis import example
+from tests.tardis_files import example
 
 AT = 1_700_000_000_000_000_000
 BOTH = EXCHANGE | LOCAL
