@@ -16,6 +16,7 @@ from engine.schema import LIQUIDATION, REFERENCE, TRADE, Contract, Coverage, Ref
 
 SECOND = 1_000_000_000
 HOUR = 3_600 * SECOND
+SIDES = (1, -1)
 
 Triggers = list[tuple[float, float, float]]
 

@@ -5,90 +5,14 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from engine.config import EngineConfig, FlowConfig, VacuumConfig
 from engine.errors import BadConfig
-from engine.fields import WHY, Why
-from engine.inputs import INPUTS, NAMES
-from engine.kernel import COMPILED
-from engine.schema import Rows
+from engine.fields import Why
 from engine.trust import Reason
-from engine.vacuum import CAUSES, MEMORY, STATES, advance, lose, memory_of, settings_of
-from tests.naive_vacuum import Seen, Side
-
-START: Final = 1_700_000_000 * 10**9
-MS: Final = 10**6
-#: What an evaluation may see, by name; every one is well away from every default bound.
-CALM: Final[Seen] = {"ratio": 1.0, "refill": 0.8, "withdrawal": 0.1, "spread": 1.0}
-THIN: Final[Seen] = {**CALM, "ratio": 0.4}
-GONE: Final[Seen] = {"ratio": 0.1, "refill": 0.2, "withdrawal": 0.9, "spread": 9.0}
-FILLING: Final[Seen] = {**GONE, "refill": 2.0}
-WORDS: Final = {"nothing came or went": (0.0, Why.NO_FLOW), "something came": (3.0, Why.NO_FLOW)}
-
-
-def row(bid: Seen, ask: Seen | None = None) -> Rows:
-    """One INPUTS row; what no side names is undefined."""
-    one = np.zeros(1, INPUTS)
-    for name in NAMES:
-        for side, seen in enumerate((bid, ask or bid)):
-            met = seen.get(name, "too_early")
-            value, why = WORDS.get(met) or (0.0, WHY.index(met)) if isinstance(met, str) else (met, 0)
-            one[name][0, side], one[f"{name}_why"][0, side] = value, why
-    return one
-
-
-class Machine:
-    """The kernel's machine and its clock."""
-
-    def __init__(self, **constants: Any) -> None:
-        self.settings = settings_of(EngineConfig(vacuum=VacuumConfig(**constants)))
-        self.memory = memory_of()
-        self.now = START
-
-    def see(self, bid: Seen, ask: Seen | None = None, after: int = 250) -> str:
-        """Evaluate so many ms later; give the bid side's state."""
-        self.now += after * MS
-        advance(self.memory, self.settings, row(bid, ask), self.now)
-        return self.state()
-
-    def state(self, side: int = 0) -> str:
-        return STATES[int(self.memory["state"][0, side])]
-
-    def cause(self, side: int = 0) -> str:
-        return CAUSES[int(self.memory["cause"][0, side])]
-
-    def watch(self, seen: Seen, ms: int) -> "Machine":
-        """See the same every 250 ms for so long, from now on."""
-        for _ in range(ms // 250):
-            self.see(seen)
-        return self
-
-    def until(self, seen: Seen, state: str) -> int:
-        """See the same until a state is reached; give the ms since the first sight."""
-        first = self.now + 250 * MS
-        for _ in range(100):
-            if self.see(seen) == state:
-                return (self.now - first) // MS
-        raise AssertionError(f"{self.state()} never became {state}")
-
-
-def brought(state: str, **constants: Any) -> Machine:
-    """A machine that has come to a state."""
-    machine = Machine(**constants)
-    if state == "unknown":
-        return machine
-    machine.see(CALM)
-    if state != "normal":
-        machine.until(THIN, "thin")
-    if state in ("vacuum", "recovering"):
-        machine.until(GONE, "vacuum")
-    if state == "recovering":
-        machine.until(FILLING, "recovering")
-    assert machine.state() == state
-    return machine
-
+from engine.vacuum import STATES, advance, lose
+from tests.naive_vacuum import Seen
+from tests.vacuum_rows import CALM, FILLING, GONE, MS, START, THIN, Machine, brought, row
 
 EVERY: Final = ("unknown", "normal", "thin", "vacuum", "recovering")
 
@@ -362,68 +286,3 @@ def test_a_grid_coarser_than_the_gap_is_refused() -> None:
     EngineConfig(flow=flow)
     with pytest.raises(BadConfig, match=r"vacuum.gap is 999, allowed are milliseconds from flow.cell, 1000"):
         EngineConfig(flow=flow, vacuum=VacuumConfig(gap=999))
-
-
-numbers = st.sampled_from((0.0, 0.1, 0.2, 0.3, 0.5, 0.55, 0.6, 0.7, 1.0, 1.5, 5.0, 6.0))
-odd: st.SearchStrategy[Seen] = st.fixed_dictionaries(
-    {
-        "ratio": st.one_of(numbers, st.sampled_from(("one_sided", "no_baseline", "quanto"))),
-        "refill": st.one_of(numbers, st.sampled_from((*WORDS, "too_early"))),
-        "withdrawal": st.one_of(numbers, st.sampled_from(("one_sided", "no_depth"))),
-        "spread": st.one_of(numbers, st.sampled_from(("one_sided", "too_early"))),
-    }
-)
-sights = st.one_of(st.sampled_from((CALM, THIN, GONE, GONE, FILLING)), odd)
-#: What both sides see, how often, and how many ms apart; or a reason to lose the book.
-stretches = st.tuples(sights, sights, st.integers(1, 12), st.sampled_from((250, 250, 250, 1, 999, 1_000, 1_001)))
-markets = st.lists(st.one_of(stretches, stretches, stretches, st.sampled_from(list(Reason)[1:])), max_size=25)
-quick = VacuumConfig(thin_for=500, vacuum_for=250, recovering_for=750, normal_for=1_500)
-
-
-@settings(max_examples=400 if COMPILED else 100, deadline=None)
-@given(market=markets, rules=st.sampled_from((VacuumConfig(), quick, quick)))
-def test_the_kernel_equals_its_twin(market: list[Any], rules: VacuumConfig) -> None:
-    constants, memory, twins, now = (
-        settings_of(EngineConfig(vacuum=rules)),
-        memory_of(),
-        (Side(rules), Side(rules)),
-        START,
-    )
-    for step in market:
-        if isinstance(step, Reason):
-            now += 100 * MS
-            changed = lose(memory, int(step), now)
-            assert changed == sum(twin.lose(step.name.lower(), now) << side for side, twin in enumerate(twins))
-            assert [twin.state for twin in twins] == ["unknown", "unknown"]
-        for _ in range(0 if isinstance(step, Reason) else step[2]):
-            now += step[3] * MS
-            changed = advance(memory, constants, row(step[0], step[1]), now)
-            seen = step[:2]
-            assert changed == sum(twin.advance(seen[side], now) << side for side, twin in enumerate(twins))
-            agree(memory, twins)
-        agree(memory, twins)
-        # What is remembered is its bytes.
-        memory = np.frombuffer(memory.tobytes(), MEMORY).copy()
-
-
-def agree(memory: Rows, twins: tuple[Side, Side]) -> None:
-    own = memory[0]
-    for side, twin in enumerate(twins):
-        assert (STATES[own["state"][side]], STATES[own["before"][side]]) == (twin.state, twin.before)
-        assert (CAUSES[own["cause"][side]], own["since"][side]) == (twin.cause, twin.since)
-        assert own["transitions"][side] == twin.transitions
-        assert twin.state != "vacuum" or twin.before in ("thin", "recovering")
-        if twin.entry is not None:
-            noted = row(twin.entry)[0]
-            names = ("ratio", "refill", "withdrawal", "spread")
-            assert own["entry"][side].tolist() == [noted[name][0] for name in names]
-            assert own["entry_why"][side].tolist() == [noted[f"{name}_why"][0] for name in names]
-
-
-@pytest.mark.skipif(not COMPILED, reason="nothing is compiled")
-def test_the_kernels_compile_once() -> None:
-    machine = brought("recovering")
-    lose(machine.memory, int(Reason.GAP), machine.now)
-    # Those that are called from Python; what they call may have come with them from the cache.
-    kernels: tuple[Any, ...] = (advance, lose)
-    assert [len(one.signatures) for one in kernels] == [1] * 2

@@ -21,7 +21,7 @@ from engine.statistics.evaluation import calibration_error, even_edges, roc_auc
 from engine.statistics.fitting import fit_model, sigmoid
 from engine.trust import Reason
 from engine.vacuum import lose
-from tests.test_vacuum import CALM, GONE, START, THIN, Machine, brought, row
+from tests.vacuum_rows import CALM, GONE, START, THIN, Machine, brought, row
 
 FITTED: Final = Model(
     inputs=("ratio", "spread"),
