@@ -27,7 +27,8 @@ LONGEST_ASKED: Final = 300.0
 AGE: Final = 0.95
 MARGIN: Final = 1.0
 JITTER: Final = 0.05
-#: How long two connections may run beside one another at most, s (and at most the rest of the old one's life).
+#: How long two connections may run beside one another at most, s (and at most half of the rest of the old one's life:
+#: the venue must not cut it while streams are on their way).
 BESIDE: Final = 10.0
 #: A subscription that stays void is tried again after its deadline, then twice as long, and so on up to this, s.
 PATIENCE: Final = 600.0
@@ -135,10 +136,11 @@ class Carrier:
         task.add_done_callback(self._tasks.discard)
 
     async def _age(self, link: Link) -> None:
-        """Wait until a connection is lost, is told to go, or is old."""
+        """Wait until a connection is lost, is told to go, or is old; its life began when it was asked for."""
         lifetime = self._venue.limits.lifetime
         age = min(lifetime * AGE, lifetime - MARGIN) * (1 - JITTER * random.random())
-        await asyncio.wait({link.ended, link.retiring}, timeout=age, return_when=asyncio.FIRST_COMPLETED)
+        left = max(0.0, link.began + age - asyncio.get_running_loop().time())
+        await asyncio.wait({link.ended, link.retiring}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
 
     async def _replace(self, old: Link) -> Link:
         """Open a connection beside the old one, hand every stream over, close the old one."""
@@ -148,7 +150,7 @@ class Carrier:
         if new.handover is not None:
             rest = max(self._venue.limits.lifetime * (1 - AGE), MARGIN)
             ends = {old.ended, new.ended, new.handed}
-            await asyncio.wait(ends, timeout=min(BESIDE, rest), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, timeout=min(BESIDE, rest / 2), return_when=asyncio.FIRST_COMPLETED)
             if new.gone and not old.gone:
                 self._back_off()
                 return old

@@ -63,6 +63,8 @@ class Link:
         #: It has brought data. Its frames count for nothing any more.
         self.proven = False
         self.retired = False
+        #: When it was asked for, by the loop's clock, s.
+        self.began = loop.time()
         #: Set when it is gone, when it should go, when it has taken over everything.
         self.ended: asyncio.Future[None] = loop.create_future()
         self.retiring: asyncio.Future[None] = loop.create_future()
