@@ -17,12 +17,6 @@ from airpocket.broker import HOST, free_port
 from engine.broker import BrokerConfig
 from engine.topics import TOPICS
 
-#: For tests in which connecting fails: the library leaves those sockets to the garbage collector.
-LEAVES_SOCKETS = (
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.usefixtures("collected"),
-)
-
 USER, PASSWORD = "desk", "canary-7f3a91"
 
 

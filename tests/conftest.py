@@ -1,6 +1,5 @@
 """Fixtures that tests share: where the recorded streams are, and what to do where they are not."""
 
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,13 +100,3 @@ def shared_kafka(request: pytest.FixtureRequest) -> BrokerConfig:
 def kafka(shared_kafka: BrokerConfig) -> BrokerConfig:
     """Settings of an Apache Kafka whose topics are new and empty."""
     return empty_topics(shared_kafka)
-
-
-@pytest.fixture
-def collected(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Collect garbage before the test is over, so that no other test is blamed for it."""
-    yield
-    # Captured log records hold exceptions, and those the sockets that they were raised about.
-    for phase in ("setup", "call"):
-        caplog.get_records(phase).clear()
-    gc.collect()

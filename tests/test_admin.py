@@ -11,7 +11,7 @@ from airpocket.broker import HOST, embedded, free_port
 from engine.broker import BrokerConfig
 from engine.errors import BadConfig, Undelivered
 from engine.topics import DAY, MARKET, SIGNAL_LATEST, STATE, TOPICS
-from tests.brokers import LEAVES_SOCKETS, Secured, wait
+from tests.brokers import Secured, wait
 
 
 @pytest.fixture
@@ -44,8 +44,6 @@ def test_one_topic_that_is_missing_is_added_to_the_others(empty: BrokerConfig) -
     assert not [row.fault for row in admin.ensure(empty) if row.fault]
 
 
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 def test_a_broker_that_is_not_there_is_named() -> None:
     away = BrokerConfig(bootstrap=f"{HOST}:{free_port()}", timeout=1.0)
     with pytest.raises(Undelivered, match=f"no broker at {away.bootstrap}"):

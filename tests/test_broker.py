@@ -17,7 +17,7 @@ from engine.broker import BrokerConfig, Secret
 from engine.errors import BadConfig, Undelivered
 from engine.topics import STATE
 from ingest.topic import TopicSource
-from tests.brokers import LEAVES_SOCKETS, PASSWORD, Secured, empty_topics, wait
+from tests.brokers import PASSWORD, Secured, empty_topics, wait
 
 SASL = {"security": "SASL_SSL", "mechanism": "PLAIN", "username": "desk"}
 
@@ -87,8 +87,6 @@ def test_the_embedded_broker_says_when_its_port_is_taken() -> None:
         pass
 
 
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 def test_a_broker_that_is_not_there_is_said_to_be_undelivered() -> None:
     broker = BrokerConfig(bootstrap=f"{HOST}:{free_port()}", timeout=1.0)
     with pytest.raises(Undelivered, match=f"no broker at {broker.bootstrap}"):
@@ -124,8 +122,6 @@ def test_a_port_that_says_nothing_is_found_at_the_kafka_layer() -> None:
     assert "timed out" in found.detail
 
 
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 def test_a_second_server_is_tried_where_the_first_is_down(embedded_broker: BrokerConfig) -> None:
     broker = embedded_broker.at(f"{HOST}:{free_port()},{embedded_broker.bootstrap}")
     admin.ensure(broker)
@@ -198,8 +194,6 @@ def test_missing_topics_and_wrong_partitions_are_named(secured: Secured) -> None
 
 
 @pytest.mark.broker
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 @pytest.mark.parametrize(
     ("protocol", "port_of", "changes"),
     [

@@ -21,11 +21,11 @@ from engine.schema import Record
 from engine.topics import MARKET, STATE, partition_of
 from ingest.topic import Taken, TopicSource
 from sinks.topic import TopicSink
-from tests.brokers import FOR_EVER, LEAVES_SOCKETS, require_apache, wait
+from tests.brokers import FOR_EVER, require_apache, wait
 from tests.engines import PARTITIONS, EngineProcess, assert_outputs, consume, count, engine, publish, total, until
 from tests.market import CONFIG, essence, expected, log
 
-pytestmark = [pytest.mark.broker, pytest.mark.slow, *LEAVES_SOCKETS]
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 KILLS = 10
 

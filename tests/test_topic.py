@@ -24,7 +24,7 @@ from engine.schema import Record
 from engine.topics import MARKET, RAW, SIGNAL_DEPTH, partition_of
 from ingest.topic import Taken, TopicSource, tail
 from sinks.topic import TopicSink
-from tests.brokers import LEAVES_SOCKETS, PASSWORD, Secured, empty_topics, wait
+from tests.brokers import PASSWORD, Secured, empty_topics, wait
 from tests.market import MILLISECOND
 
 
@@ -113,8 +113,6 @@ def test_without_the_c_checksum_nothing_starts(broker: BrokerConfig, monkeypatch
         TopicSink(broker, [MARKET])
 
 
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 def test_what_is_not_acknowledged_in_time_is_undelivered_for_ever(source: TopicSource) -> None:
     with embedded() as broker:
         admin.ensure(broker)
@@ -131,8 +129,6 @@ def test_what_is_not_acknowledged_in_time_is_undelivered_for_ever(source: TopicS
     assert time.monotonic() - begun < 3
 
 
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 def test_writing_blocks_while_too_much_is_unacknowledged(source: TopicSource) -> None:
     with embedded() as broker:
         admin.ensure(broker)
@@ -337,8 +333,6 @@ def test_a_partition_that_stalls_is_read_by_a_new_consumer(
     assert source.rebuilt >= 1
 
 
-@LEAVES_SOCKETS[0]
-@LEAVES_SOCKETS[1]
 def test_a_reader_waits_for_a_broker_that_is_away(source: TopicSource) -> None:
     with embedded() as first:
         admin.ensure(first)
