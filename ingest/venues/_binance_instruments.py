@@ -103,7 +103,9 @@ def _inferred(
     quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
     if quote is None:
         raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
-    sides = [[level[i] for level in [*grid, *levels]] for i in (0, 1)]
+    # Most numbers come again and again: each is looked at once.
+    on_grid = [{level[i] for level in grid} for i in (0, 1)]
+    sides = [on_grid[i] | {level[i] for level in levels} for i in (0, 1)]
     if not sides[0]:
         raise BadConfig(f"no level of {symbol} of {venue} among the tape's first lines")
     floors = [max(map(_significant, side)) for side in sides]
@@ -118,8 +120,8 @@ def _inferred(
         contract=contract,
         price_decimals=price_decimals,
         size_decimals=size_decimals,
-        tick=gcd(*(scaled(level[0], price_decimals) for level in grid)) or 1,
-        lot=gcd(*(scaled(level[1], size_decimals) for level in grid)) or 1,
+        tick=gcd(*(scaled(price, price_decimals) for price in on_grid[0])) or 1,
+        lot=gcd(*(scaled(size, size_decimals) for size in on_grid[1])) or 1,
         contract_size=10**CONTRACT_SIZE_DECIMALS * (_dollars(pair) if contract == Contract.INVERSE else 1),
     )
 
@@ -147,7 +149,7 @@ def _pairs(content: dict[str, Any], key: str) -> list[list[str]]:
     """Return one side's levels as texts."""
     pairs = member(content, key, list)
     for pair in pairs:
-        if type(pair) is not list or [type(text) for text in pair] != [str, str]:
+        if type(pair) is not list or len(pair) != 2 or not type(pair[0]) is type(pair[1]) is str:
             raise BadFrame("structure", f"a level is {str(pair)[:40]}, allowed is [price, size]")
     return pairs
 
