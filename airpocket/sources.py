@@ -21,14 +21,17 @@ from engine.trust import OK
 from ingest.captures import What, is_capture, lines_of, read_capture, venues_of
 from ingest.linger import Linger
 from ingest.session import Session, foreign_session, open_session
-from ingest.tape import Tape, Tear, expand, read, recording_of
+from ingest.tape import Tape, Tear, Text, expand, read, recording_of
 from ingest.venues import load
 
 #: Lines at the head of a tape that say whose it is, and of a foreign one the decimals of its numbers.
 HEAD: Final = 20_000
 
-#: A line is None where its recording ends.
-Lines: TypeAlias = Iterator[tuple[int, bytes | None, Session, Linger]]
+#: Row time of one batch where there is but one instrument, ns.
+ALONE: Final = 1_000_000_000
+
+#: Batches of one recording, and the receive time of the line that closed them.
+Closed: TypeAlias = Iterator[tuple[int, list[Batch]]]
 
 
 class Source(Protocol):
@@ -59,7 +62,11 @@ class TapeRows:
         self._until = until
         self._tapes: list[Tape] = []
         self._lingers: list[Linger] = []
-        self._lines = merge(*self._open(paths, venue), key=itemgetter(0))
+        recordings = list(self._open(paths, venue))
+        if len(self.sessions) == 1 and len(self.sessions[0].synced) == 1:
+            # No other instrument's rows come in between, so that it is the same to everybody how many come at once.
+            self._lingers[0].interval = ALONE
+        self._closed = merge(*recordings, key=itemgetter(0))
 
     @property
     def tears(self) -> list[Tear]:
@@ -77,27 +84,13 @@ class TapeRows:
         return f"gaps {gaps}, frames refused {self.counts['refused']}{torn}"
 
     def __iter__(self) -> Iterator[Batch]:
-        for received, raw, session, linger in self._lines:
-            if self._until is not None and received >= self._until:
-                break
-            if raw is None:
-                yield from linger.flush()
-                continue
-            self.time = received
-            self.counts["lines"] += 1
-            try:
-                batches = session.receive(received, raw)
-            except BadFrame as bad:
-                self.counts["refused"] += 1
-                self.counts[f"refused {bad.reason}"] += 1
-                continue
-            # Requests are the live shell's to make; here the answers are on the tape.
-            session.take_requests()
-            yield from linger.add(batches)
+        for _, batches in self._closed:
+            yield from batches
+        # Where time ended it, what still lingers is of before that.
         for linger in self._lingers:
             yield from linger.flush()
 
-    def _open(self, paths: Iterable[Path | str], venue: str | None) -> Iterator[Lines]:
+    def _open(self, paths: Iterable[Path | str], venue: str | None) -> Iterator[Closed]:
         groups: dict[Path | None, list[Path]] = {}
         captures: list[Path] = []
         for path in expand(paths):
@@ -110,14 +103,67 @@ class TapeRows:
         for parts in groups.values():
             tape = read(parts)
             self._tapes.append(tape)
-            head = list(islice(tape, HEAD))
-            if head:
-                session, linger = open_session(head, venue), Linger()
-                self.sessions.append(session)
-                self._lingers.append(linger)
-                yield _lines(chain(head, tape), session, linger)
+            texts = tape.texts()
+            if texts is None:
+                head = list(islice(tape, HEAD))
+                if head:
+                    yield self._by_line(chain(head, tape), *self._sit(open_session(head, venue)))
+            else:
+                first: list[Text] = []
+                while (not first or first[-1].after < HEAD) and (text := next(texts, None)) is not None:
+                    first.append(text)
+                head = list(islice(chain.from_iterable(text.lines() for text in first), HEAD))
+                if head:
+                    yield self._by_text(chain(first, texts), *self._sit(open_session(head, venue)))
 
-    def _open_captures(self, paths: Sequence[Path], venue: str | None) -> Iterator[Lines]:
+    def _sit(self, session: Session) -> tuple[Session, Linger]:
+        """Note a session, and give it a linger."""
+        linger = Linger()
+        self.sessions.append(session)
+        self._lingers.append(linger)
+        return session, linger
+
+    def _by_line(self, lines: Iterable[tuple[int, bytes]], session: Session, linger: Linger) -> Closed:
+        """Take lines one by one."""
+        received = 0
+        for received, raw in lines:
+            if self._until is not None and received >= self._until:
+                return
+            yield received, linger.add(self._take(received, raw, session))
+        # What still lingers is older than the next recording's lines.
+        yield received, linger.flush()
+
+    def _by_text(self, texts: Iterable[Text], session: Session, linger: Linger) -> Closed:
+        """Take lines many at once, where they are plain."""
+        # Here, for it brings the compiler.
+        from ingest.bulk import Bulk
+
+        received, bulk = 0, Bulk(session, linger, self._until)
+        for text in texts:
+            for received, taken, raw, closed in bulk.take(text):
+                self.counts["lines"] += taken
+                if taken:
+                    self.time = max(self.time, received)
+                yield received, closed if raw is None else linger.add(self._take(received, raw, session))
+            if bulk.ended:
+                return
+        yield received, linger.flush()
+
+    def _take(self, received: int, raw: bytes, session: Session) -> list[Batch]:
+        """Take one line."""
+        self.time = max(self.time, received)
+        self.counts["lines"] += 1
+        try:
+            batches = session.receive(received, raw)
+        except BadFrame as bad:
+            self.counts["refused"] += 1
+            self.counts[f"refused {bad.reason}"] += 1
+            return []
+        # Requests are the live shell's to make; here the answers are on the tape.
+        session.take_requests()
+        return batches
+
+    def _open_captures(self, paths: Sequence[Path], venue: str | None) -> Iterator[Closed]:
         """Open a session for each venue that some connections of a capture are of."""
         entries = list(read_capture(paths))
         found = venues_of(entries)
@@ -132,18 +178,7 @@ class TapeRows:
                 for each in entries
                 if (each.what is What.RECEIVED and each.connection in mine) or each.what is What.ANSWER
             ]
-            session, linger = foreign_session(load(name), frames), Linger()
-            self.sessions.append(session)
-            self._lingers.append(linger)
-            yield _lines(lines, session, linger)
-
-
-def _lines(lines: Iterable[tuple[int, bytes]], session: Session, linger: Linger) -> Lines:
-    received = 0
-    for received, raw in lines:
-        yield received, raw, session, linger
-    # What still lingers is older than the next recording's lines.
-    yield received, None, session, linger
+            yield self._by_line(lines, *self._sit(foreign_session(load(name), frames)))
 
 
 class LakeRows:

@@ -68,6 +68,7 @@ def test_the_full_engine(benchmark: Any) -> None:
         def run() -> Any:
             pipeline.step(rest)
             (track,) = pipeline.tracks.values()
+            assert track.book is not None
             row = track.book.view().row[0]
             return [int(row[side][place]) for side in ("bid_depth", "ask_depth") for place in PLACES]
 
@@ -161,7 +162,7 @@ def backtest(of: Work) -> Callable[[], Callable[[], int]]:
 
         def run() -> int:
             engine.run()
-            found = round(strategy.best * 10)
+            found: int = round(strategy.best * 10)
             engine.dispose()
             return found
 

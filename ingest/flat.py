@@ -63,14 +63,19 @@ _COUNTS: Final = 1 << 31
 @brief
 def scan_flat(text: bytes, plan: Words, words: Words) -> int:
     """Write a MESSAGE row's words and its rows' behind into a block; return how many rows, or a refusal."""
+    return scan_flat_in(pinned(text), 0, len(text), plan, words)
+
+
+@inner
+def scan_flat_in(frame: Text, start: int, end: int, plan: Words, words: Words) -> int:
+    """Do so with a frame that is a part of a text, from `start` to `end`."""
     message = words[MESSAGE_AT]
     if message == words[MESSAGES_END]:
         return FULL
-    frame = pinned(text)
-    end = trimmed(frame, len(text))
+    end = trimmed(frame, start, end)
     if end < 0:
         return STRUCTURE
-    at, wrapped = beginning(frame, end)
+    at, wrapped = beginning(frame, start, end)
     if at < 0:
         return STRUCTURE
     for i in range(plan[LENGTH]):

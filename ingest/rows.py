@@ -17,6 +17,9 @@ WORDS: Final = MESSAGE.itemsize // 8
 #: if they stand apart: to hand a kernel an integer takes as long as to read four levels.
 MESSAGE_AT, MESSAGES_END, ROWS_AT, HEAD = range(4)
 
+#: A trade id at most this far behind the newest is a repetition; further behind, a new numbering.
+REPEATED: Final = 1_000_000
+
 _LAYOUT: Final = Struct("<7q4IH2B4x")
 _PADDED: Final = MESSAGE.itemsize
 assert _LAYOUT.size == _PADDED

@@ -91,15 +91,20 @@ def is_ordered(message: Rows, levels: Rows) -> bool:
 @brief
 def scan_depth(text: bytes, plan: Words, words: Words) -> int:
     """Write a MESSAGE row's words and its levels' into a block; return how many levels, or a refusal."""
+    return scan_depth_in(pinned(text), 0, len(text), plan, words)
+
+
+@inner
+def scan_depth_in(frame: Text, start: int, end: int, plan: Words, words: Words) -> int:
+    """Do so with a frame that is a part of a text, from `start` to `end`."""
     message, levels = words[MESSAGE_AT], words[ROWS_AT]
     if message == words[MESSAGES_END]:
         return FULL
-    frame = pinned(text)
-    end = trimmed(frame, len(text))
+    end = trimmed(frame, start, end)
     if end < 0:
         return STRUCTURE
     body = plan[_BODY] != 0
-    at, wrapped = beginning(frame, end)
+    at, wrapped = beginning(frame, start, end)
     if at < 0 or (wrapped and body):
         return STRUCTURE
     for i in range(WORDS):

@@ -6,7 +6,7 @@ A book epoch is RESYNC, then INSTRUMENT, SNAPSHOT and the held DELTAs, then DELT
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -104,6 +104,27 @@ class Session:
         if received >= self._poll_at:
             self._poll(received)
         return out
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """What decodes now; None before the instruments are known."""
+        return self._decoder
+
+    @property
+    def tracks(self) -> Mapping[str, Track]:
+        """Each symbol's track, once the instruments are known."""
+        return self._tracks
+
+    @property
+    def offset(self) -> int | None:
+        """Monotonic clock less receive time, ns; None: unknown."""
+        return self._offset
+
+    def pass_over(self, frames: int, received: int) -> None:
+        """Count frames that were taken elsewhere, the last one at `received`."""
+        self._frames += frames
+        if received >= self._poll_at:
+            self._poll(received)
 
     @property
     def counts(self) -> Counter[str]:

@@ -170,6 +170,15 @@ class BookSync(Generic[Item]):
         return bridged
 
     @property
+    def plain(self) -> tuple[bool, bool]:
+        """Whether a diff of a whole book is judged by its ids alone, and whether they have no holes."""
+        return self._numbered and not self._linked, self._consecutive
+
+    def move(self, last: int) -> None:
+        """Take it that diffs up to this id were applied, each of which followed."""
+        self.last, self._old = last, 0
+
+    @property
     def waiting(self) -> bool:
         """Whether diffs are held and no snapshot is."""
         return bool(self._held) and self._snapshot is None

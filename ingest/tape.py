@@ -44,6 +44,28 @@ class Tear:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Some whole lines of a file; how many lines of it come before them, and how many up to their end."""
+
+    path: Path
+    before: int
+    after: int
+    text: bytes
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Give each line's stamp and frame. Raises BadRecord."""
+        for index, line in enumerate(self.text[:-1].split(b"\n")):
+            stamp, space, raw = line.partition(b" ")
+            if not space or len(stamp) > 19 or not stamp.isdigit() or (time := int(stamp)) > _LAST_STAMP:
+                raise self.fault(index, line)
+            yield time, raw
+
+    def fault(self, index: int, line: bytes) -> BadRecord:
+        """Say that one of its lines is none of a tape."""
+        return BadRecord(_bad_line(self.path, self.before + index + 1, line))
+
+
 class _Codec(Protocol):
     @property
     def eof(self) -> bool: ...
@@ -69,7 +91,8 @@ class Tape:
         recordings: dict[Path, list[Path]] = {}
         for path in self.paths:
             recordings.setdefault(recording_of(path) or path, []).append(path)
-        streams = [chain.from_iterable(map(self._lines, sorted(parts))) for parts in recordings.values()]
+        self._parts = [sorted(parts) for parts in recordings.values()]
+        streams = [chain.from_iterable(map(self._lines, parts)) for parts in self._parts]
         self._merged = streams[0] if len(streams) == 1 else merge(*streams, key=itemgetter(0))
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
@@ -78,19 +101,27 @@ class Tape:
     def __next__(self) -> tuple[int, bytes]:
         return next(self._merged)
 
+    def texts(self) -> "Iterator[Text] | None":
+        """Give the lines by the piece, instead of one by one; None where they are of several recordings, or merged."""
+        return chain.from_iterable(map(self._texts, self._parts[0])) if len(self._parts) == 1 else None
+
     def _lines(self, path: Path) -> Iterator[tuple[int, bytes]]:
         """Cut a file's bytes into stamped lines."""
+        for text in self._texts(path):
+            yield from text.lines()
+
+    def _texts(self, path: Path) -> "Iterator[Text]":
+        """Cut a file's bytes at the ends of lines."""
         tail = b""
         number = 0
         for chunk in self._chunks(path):
-            lines = (tail + chunk).split(b"\n")
-            tail = lines.pop()
-            for line in lines:
-                number += 1
-                stamp, space, raw = line.partition(b" ")
-                if not space or len(stamp) > 19 or not stamp.isdigit() or (time := int(stamp)) > _LAST_STAMP:
-                    raise BadRecord(_bad_line(path, number, line))
-                yield time, raw
+            end = chunk.rfind(b"\n") + 1
+            if end:
+                whole, before = tail + chunk[:end], number
+                number += whole.count(b"\n")
+                yield Text(path, before, number, whole)
+                tail = b""
+            tail += chunk[end:]
             if len(tail) > MOST_LINE:
                 raise BadRecord(f"{path}: line {number + 1} is longer than the {MOST_LINE} bytes allowed")
         if tail and all(tear.path != path for tear in self.tears):

@@ -265,12 +265,12 @@ def reverse(words: Words, start: int, end: int) -> None:
 
 
 @inner
-def beginning(frame: Text, end: int) -> tuple[int, bool]:
+def beginning(frame: Text, at: int, end: int) -> tuple[int, bool]:
     """Return where the first key of `{...}`, or of `{"stream":"...","data":{...}}`, is, and whether it is the latter.
 
-    The place is -1 where the text begins otherwise; it must end with a brace.
+    The place is -1 where the text from `at` on begins otherwise; it must end with a brace.
     """
-    at = skip_blank(frame, 0)
+    at = skip_blank(frame, at)
     if byte_at(frame, at) != ord("{"):
         return -1, False
     at = skip_blank(frame, at + 1)
@@ -307,8 +307,8 @@ def is_over(frame: Text, at: int, end: int, wrapped: bool) -> bool:
 
 
 @inner
-def trimmed(frame: Text, end: int) -> int:
-    """Return the text's length without blanks at its end, or -1 where no brace ends it."""
-    while end > 1 and is_blank(byte_at(frame, end - 1)):
+def trimmed(frame: Text, start: int, end: int) -> int:
+    """Return where a text ends without the blanks at its end, or -1 where no brace ends it."""
+    while end > start + 1 and is_blank(byte_at(frame, end - 1)):
         end -= 1
-    return end if end > 0 and byte_at(frame, end - 1) == ord("}") else -1
+    return end if end > start and byte_at(frame, end - 1) == ord("}") else -1

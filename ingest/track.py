@@ -25,12 +25,11 @@ from engine.schema import (
 from ingest.freshness import Lane
 from ingest.mirror import Mirror
 from ingest.request import STATUS_PAUSES, Request, backoff
+from ingest.rows import REPEATED
 from ingest.rows import message as message_row
 from ingest.sync import BookSync, State, Verdict
 from ingest.venues import SECOND, Decoded, Venue
 
-#: A trade id at most this far behind the newest is a repetition; further behind, a new numbering.
-WINDOW: Final = 1_000_000
 #: A book that was whole this long has its next snapshot asked for without a wait, ns.
 CALM: Final = 10 * SECOND
 #: A snapshot that the socket owes is asked for again after so many ns.
@@ -129,7 +128,7 @@ class Track:
         connection = 0
         if channel is None:
             # Of no stream: the venue speaks of the connection, which the frame does not name.
-            connection = self._connection()
+            connection = self.carrier(Channel.DEPTH)
         if lane is not None:
             lane.last = received
             lane.stale = False
@@ -159,6 +158,35 @@ class Track:
                 self._open(decoded, received, monotonic, connection, out)
         elif kind != _TRADE or self._is_new(last):
             self._emit(decoded.message, decoded.rows, kind, received, monotonic, connection, 0, out)
+
+    def standing(self) -> tuple[bool, bool, int, int, int, bool]:
+        """Give a state as `ingest.stretch` has it."""
+        plain, consecutive = self.sync.plain
+        return (
+            self.is_whole and plain and not self._mirrors,
+            consecutive,
+            self.sync.last,
+            self.sync.epoch,
+            self._trade,
+            False,
+        )
+
+    def move(self, state: Sequence[int]) -> None:
+        """Take over such a state: what it says was taken."""
+        _, _, last, _, self._trade, moved = state
+        if moved:
+            self.sync.move(last)
+
+    def carrier(self, channel: Channel) -> int:
+        """Name the connection that carries a channel, 0: none."""
+        lane = self._lanes[channel]
+        return 0 if lane is None else lane.connection
+
+    def spoke(self, channel: Channel, received: int) -> None:
+        """Note that a channel spoke."""
+        lane = self._lanes[channel]
+        if lane is not None:
+            lane.last, lane.stale = received, False
 
     def begin(self, received: int, monotonic: int, out: list[Batch]) -> None:
         """Begin a new epoch of the book."""
@@ -238,7 +266,7 @@ class Track:
             last=last,
             previous=sync.last,
         )
-        self._emit(gap, _NONE[LEVEL], 0, received, monotonic, self._connection(), sync.epoch, out)
+        self._emit(gap, _NONE[LEVEL], 0, received, monotonic, self.carrier(Channel.DEPTH), sync.epoch, out)
         self.begin(received, monotonic, out)
         if self._rest:
             self._settle(sync.diff(first, last, previous, decoded), received, monotonic, out)
@@ -300,12 +328,12 @@ class Track:
         self._counts["resyncs"] += 1
         self._asked = False
         resync = message_row(Kind.RESYNC)
-        self._emit(resync, _NONE[LEVEL], 0, received, monotonic, self._connection(), self.sync.epoch, out)
+        self._emit(resync, _NONE[LEVEL], 0, received, monotonic, self.carrier(Channel.DEPTH), self.sync.epoch, out)
 
     def _release(self, received: int, monotonic: int, out: list[Batch]) -> None:
         """Open an epoch: the units, the snapshot, the diffs that follow it."""
         self._since = received
-        connection, epoch = self._connection(), self.sync.epoch
+        connection, epoch = self.carrier(Channel.DEPTH), self.sync.epoch
         units = message_row(Kind.INSTRUMENT, count=1)
         row = self.instrument.row()
         self._emit(units, row, int(Kind.INSTRUMENT), received, monotonic, connection, epoch, out)
@@ -328,16 +356,12 @@ class Track:
             path=self._path or "",
             epoch=self.sync.epoch,
             after=received + wait if wait else 0,
-            connection=0 if self._rest else self._connection(),
+            connection=0 if self._rest else self.carrier(Channel.DEPTH),
         )
-
-    def _connection(self) -> int:
-        lane = self._lanes[Channel.DEPTH]
-        return 0 if lane is None else lane.connection
 
     def _is_new(self, trade: int) -> bool:
         """Tell whether a trade was not seen before: after a reconnect some venues repeat the last ones."""
-        if trade and self._trade - WINDOW < trade <= self._trade:
+        if trade and self._trade - REPEATED < trade <= self._trade:
             self._counts["repeated_trades"] += 1
             return False
         self._trade = trade

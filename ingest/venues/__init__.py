@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from engine.errors import BadConfig
 from engine.instrument import Instrument
-from engine.schema import Channel, Rows
+from engine.schema import Channel, Kind, Rows
 from ingest.mirror import Rule
+from ingest.rows import Words
 
 SECOND = 1_000_000_000
 
@@ -76,6 +77,30 @@ class Decoder(Protocol):
 
     def forget(self, connection: int) -> None:
         """Forget what was known of a connection's frames: it opens or has closed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plain:
+    """A stream whose frames a scanner reads, for many at once."""
+
+    #: What its frames begin with; heads of all streams of a decoder have one length.
+    head: bytes
+    #: What the scanner must know of it.
+    plan: Words
+    symbol: str
+    channel: Channel
+    kind: Kind
+    #: Rows of each frame where they are flat (`ingest.flat`); 0: any number (`ingest.scan`).
+    rows: int
+
+
+@runtime_checkable
+class PlainDecoder(Protocol):
+    """A decoder most of whose frames are plain."""
+
+    def plain(self) -> Sequence[Plain]:
+        """Name the streams of which that is so."""
         ...
 
 

@@ -37,7 +37,7 @@ from engine.schema import (
 )
 from ingest.decimals import rounded, scaled, signed
 from ingest.rows import message
-from ingest.venues import SECOND, Decoded, Stream
+from ingest.venues import SECOND, Decoded, Plain, Stream
 from ingest.venues._fields import best, book_side, identity, level_rows, member, moment, sorted_side, stamps
 
 #: USD-M shows the largest liquidation of a second from this day on, 2026-04-10, before it the latest. ns.
@@ -197,6 +197,10 @@ class BinanceDecoder:
 
     def forget(self, connection: int) -> None:
         """Forget nothing: every frame stands alone."""
+
+    def plain(self) -> Sequence[Plain]:
+        """Name the streams that a scanner reads, for many frames at once."""
+        return self._scanners.plain
 
     def _instrument(self, symbol: Any) -> Instrument:
         instrument = self._instruments.get(symbol) if isinstance(symbol, str) else None

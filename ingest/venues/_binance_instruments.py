@@ -10,7 +10,7 @@ COIN-M counts contracts of so many US dollars: `contractSize`, 100 of BTC and 10
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from math import gcd
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -24,6 +24,9 @@ from ingest.venues._reading import foreign
 SPOT_DECIMALS: Final = 8
 PRICE_END: Final = 1 << 48
 SIZE_END: Final = (1 << 62) // 100_000
+
+#: Prices and sizes as texts, each once.
+Shown: TypeAlias = tuple[set[str], set[str]]
 
 #: Currencies of a price, longest first where one ends like another.
 QUOTES: Final = (
@@ -51,21 +54,22 @@ def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -
 
     Levels are taken from the snapshot where there is one, otherwise from the diffs.
     """
-    diffs: dict[str, list[list[str]]] = {}
-    bodies: list[list[list[str]]] = []
+    diffs: dict[str, Shown] = {}
+    body: Shown | None = None
     for frame in frames:
         content = _content(frame)
         if "lastUpdateId" in content:
-            bodies.append(_pairs(content, "bids") + _pairs(content, "asks"))
+            shown: Shown = (set(), set())
+            _show(content, ("bids", "asks"), shown)
+            body = body or shown
         elif content.get("e") == "depthUpdate":
             if ("pu" in content) != (contract != Contract.SPOT):
                 raise BadConfig(f"the tape's depth frames are not those of {venue}: 'pu' marks Binance futures")
-            diffs.setdefault(str(content.get("s")), []).extend(_pairs(content, "b") + _pairs(content, "a"))
+            _show(content, ("b", "a"), diffs.setdefault(str(content.get("s")), (set(), set())))
     if not diffs:
         raise BadConfig(f"no depth frame of {venue} among the tape's first {len(frames)} lines")
-    if len(diffs) == 1 and bodies:
-        return [_inferred(venue, contract, symbol, bodies[0], levels) for symbol, levels in diffs.items()]
-    return [_inferred(venue, contract, symbol, levels, levels) for symbol, levels in diffs.items()]
+    whole = body if len(diffs) == 1 else None
+    return [_inferred(venue, contract, symbol, whole or shown, shown) for symbol, shown in diffs.items()]
 
 
 def _instrument(venue: str, contract: Contract, entry: dict[str, Any]) -> Instrument:
@@ -95,23 +99,19 @@ def _instrument(venue: str, contract: Contract, entry: dict[str, Any]) -> Instru
     )
 
 
-def _inferred(
-    venue: str, contract: Contract, symbol: str, grid: list[list[str]], levels: list[list[str]]
-) -> Instrument:
+def _inferred(venue: str, contract: Contract, symbol: str, grid: Shown, shown: Shown) -> Instrument:
     # BTCUSD_PERP, BTCUSDT_250926: what is behind the pair is when it is delivered.
     pair = symbol.partition("_")[0]
     quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
     if quote is None:
         raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
-    # Most numbers come again and again: each is looked at once.
-    on_grid = [{level[i] for level in grid} for i in (0, 1)]
-    sides = [on_grid[i] | {level[i] for level in levels} for i in (0, 1)]
-    if not sides[0]:
+    prices, sizes = (one | other for one, other in zip(grid, shown, strict=True))
+    if not prices:
         raise BadConfig(f"no level of {symbol} of {venue} among the tape's first lines")
-    floors = [max(map(_significant, side)) for side in sides]
-    shown = [max(map(places, side)) for side in sides]
-    price_decimals = _lower(sides[0], shown[0], floors[0], PRICE_END)
-    size_decimals = _lower(sides[1], shown[1], floors[1], SIZE_END)
+    price_decimals, size_decimals = (
+        _lower(texts, max(map(places, texts)), max(map(_significant, texts)), end)
+        for texts, end in ((prices, PRICE_END), (sizes, SIZE_END))
+    )
     return Instrument(
         venue=venue,
         symbol=symbol,
@@ -120,8 +120,8 @@ def _inferred(
         contract=contract,
         price_decimals=price_decimals,
         size_decimals=size_decimals,
-        tick=gcd(*(scaled(price, price_decimals) for price in on_grid[0])) or 1,
-        lot=gcd(*(scaled(size, size_decimals) for size in on_grid[1])) or 1,
+        tick=gcd(*(scaled(price, price_decimals) for price in grid[0])) or 1,
+        lot=gcd(*(scaled(size, size_decimals) for size in grid[1])) or 1,
         contract_size=10**CONTRACT_SIZE_DECIMALS * (_dollars(pair) if contract == Contract.INVERSE else 1),
     )
 
@@ -145,16 +145,22 @@ def _significant(text: str) -> int:
     return len(text.partition(".")[2].rstrip("0"))
 
 
-def _pairs(content: dict[str, Any], key: str) -> list[list[str]]:
-    """Return one side's levels as texts."""
-    pairs = member(content, key, list)
-    for pair in pairs:
-        if type(pair) is not list or len(pair) != 2 or not type(pair[0]) is type(pair[1]) is str:
-            raise BadFrame("structure", f"a level is {str(pair)[:40]}, allowed is [price, size]")
-    return pairs
+def _show(content: dict[str, Any], keys: Sequence[str], shown: Shown) -> None:
+    """Add the prices and sizes of both sides to those that were shown before: most come again and again."""
+    for key in keys:
+        pairs = member(content, key, list)
+        if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
+            raise BadFrame("structure", f"{key} is {str(pairs)[:40]}, allowed are [price, size]")
+        for texts, known in zip(zip(*pairs, strict=True), shown, strict=False):
+            if set(map(type, texts)) != {str}:
+                raise BadFrame("structure", f"{key} is {str(pairs)[:40]}, allowed are texts of digits")
+            known.update(texts)
 
 
 def _content(frame: bytes) -> dict[str, Any]:
+    # Most frames are of other streams, and need not be parsed.
+    if b"depthUpdate" not in frame and b"lastUpdateId" not in frame:
+        return {}
     try:
         content = orjson.loads(frame)
     except orjson.JSONDecodeError:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from engine.instrument import Instrument
-from engine.schema import FAMILY, LEVEL, Channel
+from engine.schema import FAMILY, LEVEL, Channel, Kind
 from ingest.flat import scan_flat
 from ingest.form import plan as make_plan
 from ingest.rows import Words
 from ingest.scan import depth_plan, scan_depth
 from ingest.scanner import FlatScanner, Scanner
-from ingest.venues import Decoded
+from ingest.venues import Decoded, Plain
 from ingest.venues._binance_forms import forms
 
 #: What scans a stream's frames, its plan, and the symbol and channel that it is told.
@@ -40,6 +40,8 @@ class Scanners:
         #: a slice takes a third of the time of finding where a name ends.
         self.heads: dict[bytes, Scanned] = {}
         self.span = max((_NAME + len(stream) + 1 for stream in streams), default=0)
+        #: The same for many frames at once.
+        self.plain: list[Plain] = []
         #: Event and symbol -> who scans it.
         scanned: dict[tuple[str, str], Scanned] = {}
         for symbol, instrument in instruments.items():
@@ -55,7 +57,14 @@ class Scanners:
                 # Spot's bookTicker names no event.
                 first = b'"u":' if event == "bookTicker" and not futures else b'"e":"%b","' % event.encode()
                 self._known[begin] = scanned[event, symbol]
-                self.heads[(begin + b'","data":{' + first)[: self.span]] = scanned[event, symbol]
+                head = (begin + b'","data":{' + first)[: self.span]
+                self.heads[head] = scanned[event, symbol]
+                if len(head) == self.span:
+                    _, plan, _, channel = scanned[event, symbol]
+                    kind, rows = Kind.DELTA, 0
+                    if event in known:
+                        kind, rows = known[event][1].kind, len(known[event][1].rows)
+                    self.plain.append(Plain(head=head, plan=plan, symbol=symbol, channel=channel, kind=kind, rows=rows))
 
     def find(self, frame: bytes) -> Scanned | None:
         """Return who scans a frame, however its blanks stand; the usual ones are found in `heads`."""
