@@ -11,6 +11,7 @@ agree on the bands that both have.
 import gzip
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from itertools import islice
@@ -27,7 +28,7 @@ import sortedcontainers
 
 from airpocket.converting import convert
 from airpocket.player import Player
-from benchmarks.compare import Peer, compare
+from benchmarks.compare import QUICK, Peer, compare
 from benchmarks.hftbacktest_book import bands_of, best_of, events
 from benchmarks.workload import BANDS, Work, batches, require_tape, work
 from engine.book import Book
@@ -38,9 +39,12 @@ from engine.topics import SIGNAL_DEPTH
 from ingest.hftbacktest import Events
 from ingest.linger import Linger
 from ingest.parquet import Lake
+from sinks.parquet import ParquetSink
 
 LINES: Final = 20_000
 CONFIG: Final = EngineConfig()
+#: So many times the tape makes an hour of rows, which is what a file of a lake holds.
+LOOPS: Final = 1 if QUICK else 8
 #: Where the three bands of hftbacktest's route stand among ours.
 PLACES: Final = [CONFIG.bands.index(band) for band in BANDS]
 SortedDict: Any = sortedcontainers.SortedDict  # untyped upstream
@@ -264,15 +268,24 @@ def lots_of_npy(path: Path) -> int:
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write the rows of the whole tape as Parquet, and beside them its updates in other containers."""
+    """Write the rows of the whole tape, again and again to an hour, as Parquet, and its updates in other containers."""
     folder = tmp_path_factory.mktemp("long")
-    convert([str(require_tape())], folder / "lake", "binance_usdm")
-    levels = work().levels
+    linger, apart = Linger(1_000_000_000), batches()
+    whole = [*linger.add(apart), *linger.flush()]
+    span = int(whole[-1].messages["received"][-1] - whole[0].messages["received"][0]) + 1_000_000_000
+    with ParquetSink(folder / "lake") as sink:
+        for time in range(LOOPS):
+            for batch in whole:
+                messages = batch.messages.copy()
+                for name in ("received", "exchanged", "published"):
+                    messages[name] += time * span
+                sink.write([replace(batch, messages=messages)])
+    levels = np.tile(work().levels, LOOPS)
     table = pa.table({name: np.ascontiguousarray(levels[name]) for name in ("price", "size")})
     feather.write_feather(table, folder / "levels.arrow", compression="lz4")
     np.save(folder / "levels.npy", levels)
     with suppress(ImportError):
-        np.savez_compressed(folder / "rows.npz", data=events(work(), "message")[1])
+        np.savez_compressed(folder / "rows.npz", data=np.tile(events(work(), "message")[1], LOOPS))
     return folder
 
 
@@ -289,9 +302,9 @@ def test_parquet_to_rows(benchmark: Any, long: Path) -> None:
                 raise ImportError(name="hftbacktest")
             return lambda: read(path)
 
-        size = path.stat().st_size / work().count if path.exists() else 0
+        size = path.stat().st_size / work().count / LOOPS if path.exists() else 0
         benchmark.extra_info[f"B/level {name}"] = size
-        return Peer(prepare=prepare, count=work().count, note=f"ours {mine:.2f} B/level, theirs {size:.2f}")
+        return Peer(prepare=prepare, count=work().count * LOOPS, note=f"ours {mine:.2f} B/level, theirs {size:.2f}")
 
     compare(
         benchmark,
