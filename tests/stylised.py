@@ -49,11 +49,11 @@ class Observer:
         #: In the open second; stamp and side of the last one.
         self._fills = self._orders = 0
         self._order = (0, 0)
-        #: Of each whole second: best bid and ask when it ended, depth within each distance, mean size of the
-        #: touch, and how many messages of each kind, fills and orders there were.
+        #: Of each whole second: best bid and ask when it ended, depth within each distance, sizes of the
+        #: ten best levels a side, and how many messages of each kind, fills and orders there were.
         self._touches: list[tuple[int, int]] = []
         self._depths: list[Any] = []
-        self._sizes: list[float] = []
+        self._sizes: list[Floats] = []
         self._messages: list[list[int]] = []
         #: Order-flow imbalance and move of the mid, ticks; None where the book was not known throughout.
         self._flows: list[tuple[float, float] | None] = []
@@ -123,7 +123,7 @@ class Observer:
             row = self._book.view().row[0]
             self._touches.append((bid, ask))
             self._depths.append(row["bid_depth"] + row["ask_depth"])
-            self._sizes.append(sum(self._book.best[1::2]) / 2)
+            self._sizes.append(own["top_sizes"].astype(np.float64))
             self._messages.append([*(self._counts[kind] for kind in FLOW), self._fills, self._orders])
             self._flows.append((float(own["passed_flow"][0]), float(own["passed_move"])) if usable else None)
         self._counts.clear()
@@ -142,6 +142,7 @@ class Observer:
         counts = np.array(self._messages, np.float64)
         messages, fills, orders = counts[:, : len(FLOW)].sum(axis=1), counts[:, -2], counts[:, -1]
         sizes = np.array(self._sizes)
+        touch = sizes[:, :, 0].mean(axis=1)
         found = {
             "spread_mean_bps": float((1e4 * spread / mid).mean()),
             "spread_median_bps": float(np.median(1e4 * spread / mid)),
@@ -156,7 +157,8 @@ class Observer:
             "trade_burstiness": burstiness(fills),
             "orders_per_s": float(orders.mean()),
             "order_burstiness": burstiness(orders),
-            "touch_variation": float(sizes.std() / sizes.mean()),
+            "touch_variation": float(touch.std() / touch.mean()),
+            "level_variation": float((sizes.std(axis=2) / sizes.mean(axis=2)).mean()),
             "return_deviation_bps": float(returns.std()),
             "return_autocorrelation": float(np.corrcoef(returns[:-1], returns[1:])[0, 1]),
             "return_kurtosis": float(((returns - returns.mean()) ** 4).mean() / returns.var() ** 2),

@@ -47,7 +47,7 @@ def fills(second: int, orders: list[tuple[int, int]]) -> Batch:
 
 
 def market(seconds: int) -> list[Batch]:
-    """Each second the bid's size alternates, a far level comes and goes; every other one, three orders have six fills."""
+    """Let the bid's size alternate and a far level come and go; every other second three orders have six fills."""
     out = [batch(Kind.SNAPSHOT, SECOND - 9, BOOK, 2)]
     for second in range(1, seconds + 1):
         rows = [(99_990, 5 + second % 2), (99_800, second % 2)]
