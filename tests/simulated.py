@@ -18,10 +18,10 @@ Book = dict[int, dict[int, int]]
 def book_of(world: World) -> Book:
     """Read a market's own book."""
     row = world.state[0]
-    bids, asks = np.flatnonzero(row["size"][: row["bid"] + 1]), row["ask"] + np.flatnonzero(row["size"][row["ask"] :])
-    sides = {1: bids, -1: asks}
+    size, bid, ask = row["size"], int(row["bid"]), int(row["ask"])
+    sides = {1: np.flatnonzero(size[: bid + 1]), -1: ask + np.flatnonzero(size[ask:])}
     return {
-        side: {int(p) * INSTRUMENT.tick: int(row["size"][p]) * INSTRUMENT.lot for p in prices}
+        side: dict(zip((prices * INSTRUMENT.tick).tolist(), (size[prices] * INSTRUMENT.lot).tolist(), strict=True))
         for side, prices in sides.items()
     }
 
