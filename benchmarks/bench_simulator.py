@@ -27,7 +27,7 @@ DAY: Final = 86_400
 #: Scenario, the second at which a round begins, its length, s, and how many times real time are wanted.
 STRETCHES: Final = (
     pytest.param("calm", 5, 120 if QUICK else 600, 100.0, id="calm"),
-    pytest.param("october-10", 115, 60, None, id="october-10"),
+    pytest.param("october-10", 160, 60, None, id="october-10"),
 )
 ROUNDS: Final = 2 if QUICK else 5
 

@@ -118,7 +118,7 @@ for name in SCENARIOS:
 print(json.dumps(digests))
 """
 #: Long enough for the news, the outage, the squeeze, the spoofer and the gold to come.
-SAME = 130 if COMPILED else 1
+SAME = 160 if COMPILED else 1
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,6 @@ MARKETS: Final = (
     ("october-10", 1, 900),
     ("october-10", 2, 420),
     ("october-10", 3, 420),
-    ("february-weekend", 4, 260),
     ("squeeze", 5, 200),
     ("spoof", 6, 120),
 )
