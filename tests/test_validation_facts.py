@@ -11,7 +11,19 @@ from engine.kernel import COMPILED
 from ingest.simulator.scenarios import INSTRUMENT
 from ingest.tape import Tape
 from tests.stylised import SECOND
-from tests.validation.facts import BY_TICK, REASONS, RECORDED, Compared, Facts, compare, recorded, simulated
+from tests.validation.facts import (
+    BY_TICK,
+    ON_TICK,
+    REASONS,
+    RECORDED,
+    Compared,
+    Facts,
+    compare,
+    measure_facts,
+    recorded,
+    row_of,
+    simulated,
+)
 
 pytestmark = pytest.mark.tape
 
@@ -92,3 +104,24 @@ def test_several_worlds_count_by_their_median() -> None:
     found: list[Compared] = compare(facts(trades_per_s=(1, 30, 900)), facts(trades_per_s=(20, 60)), ["trades_per_s"])
     assert found[0].simulated == 30
     assert all(a < b for a, b in pairwise(found[0].recorded))
+
+
+def test_a_row_names_a_difference_with_its_reason() -> None:
+    theirs = facts(deleted_share=(0.2, 0.4), spread_mean_bps=(0.4, 0.5))
+    deleted, spread = compare(facts(deleted_share=(0.3,), spread_mean_bps=(6.0,)), theirs, list(theirs[0]))
+    row = row_of(deleted, 3)
+    assert (row.what, row.measured, row.met, row.worlds) == ("calm beside recorded: deleted_share", "0.3", True, 3)
+    assert row.wanted == "0.02 to 4 (recorded 0.2 to 0.4)"
+    off, on = row_of(spread, 1), row_of(spread, 1, on_tick=True)
+    assert (off.met, on.met) == (False, False)
+    assert off.what.endswith(f"differs: {REASONS['spread_mean_bps']}")
+    assert on.what.endswith(f"differs: {ON_TICK['spread_mean_bps']}")
+
+
+def test_without_recorded_streams_nothing_is_said_to_be_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tests.validation.facts.TAPES", tmp_path / "absent")
+    (row,) = measure_facts(range(1, 2))
+    assert (row.measured, row.met, row.worlds) == ("not measured", False, 0)
+    assert str(tmp_path / "absent") in row.wanted

@@ -21,6 +21,7 @@ from ingest.tape import Tape
 from tests.coarse import coarsened
 from tests.simulated import batches_of
 from tests.stylised import observe
+from tests.validation import Row, Size
 
 Facts = dict[str, float]
 
@@ -49,12 +50,12 @@ BY_TICK: Final = (
     "deleted_share",
     "levels_per_delta",
 )
-_TICK: Final = "its tick is 5 USD, 25 to 210 times as coarse"
+_TICK: Final = "its tick is 5 USD, 11 times as coarse as the coarsest recorded one"
 _QUEUES: Final = "its levels are more alike than recorded ones (level_variation), its mid follows the flow more closely"
 _FILLS: Final = "its orders print a trade for each price, not for each order that rests there"
 _BRANCHING: Final = "its orders excite each other by 0.3 alone, where 0.9 would come near"
 _ALIKE: Final = "makers quote one size at each tick"
-_QUIET: Final = "the recorded minutes were busy ones, this one is calm by its plan"
+_QUIET: Final = "its plan is of a quieter market than the recorded minutes were"
 _MAKERS: Final = "makers quote each tick near the touch, and quote anew ten times a second"
 #: Why a fact is not what was recorded.
 REASONS: Final = {
@@ -62,7 +63,7 @@ REASONS: Final = {
     "spread_median_bps": _TICK,
     "tick_bps": _TICK,
     "spread_mean_ticks": _TICK,
-    "deleted_share": "on " + _TICK.removeprefix("its ") + ", a price is seldom empty",
+    "deleted_share": _TICK + ", and a coarse price is seldom empty",
     "depth_within_1_bps": _MAKERS,
     "depth_within_2_bps": _MAKERS,
     "depth_within_5_bps": _MAKERS,
@@ -81,6 +82,13 @@ REASONS: Final = {
     "order_burstiness": _BRANCHING,
     "return_deviation_bps": _QUIET,
     "return_kurtosis": _QUIET,
+    "return_autocorrelation": "over so few seconds its standard error is .05",
+    "deltas_per_s": "its venue sends a diff ten times a second",
+}
+#: The same on a tick as coarse.
+ON_TICK: Final = {
+    **REASONS,
+    "spread_mean_bps": "a recorded price is there a sum of many and seldom empty; its touch is one queue",
 }
 
 
@@ -147,3 +155,34 @@ def compare(ours: Sequence[Facts], theirs: Sequence[Facts], names: Sequence[str]
         value = median(each[name] for each in ours)
         found.append(Compared(fact=name, simulated=value, recorded=(least, most), wanted=wanted))
     return found
+
+
+def row_of(compared: Compared, worlds: int, *, on_tick: bool = False) -> Row:
+    """Word one fact, with the reason where it is not what was recorded."""
+    (least, most), (low, high) = compared.recorded, compared.wanted
+    reason = f"; differs: {(ON_TICK if on_tick else REASONS)[compared.fact]}" if compared.differs else ""
+    return Row(
+        what=f"calm beside recorded{' on its tick' if on_tick else ''}: {compared.fact}{reason}",
+        measured=f"{compared.simulated:.3g}",
+        wanted=f"{low:.3g} to {high:.3g} (recorded {least:.3g} to {most:.3g})",
+        met=compared.met,
+        worlds=worlds,
+    )
+
+
+def measure_facts(seeds: range, seconds: int = SECONDS) -> list[Row]:
+    """Measure the calm markets of these seeds; where the recorded streams are absent, say that nothing was measured."""
+    if not TAPES.is_dir():
+        wanted = f"recorded streams in {TAPES}"
+        return [Row(what="calm beside recorded", measured="not measured", wanted=wanted, met=False, worlds=0)]
+    ours = [simulated(seed, seconds) for seed in seeds]
+    tick = median(each["tick_bps"] for each in ours)
+    theirs = [recorded(TAPES, name) for name in RECORDED]
+    coarse = [recorded(TAPES, name, tick) for name in RECORDED]
+    rows = [row_of(each, len(seeds)) for each in compare(ours, theirs, list(ours[0]))]
+    return rows + [row_of(each, len(seeds), on_tick=True) for each in compare(ours, coarse, BY_TICK)]
+
+
+def measure(size: Size) -> list[Row]:
+    """Measure three markets, or ten."""
+    return measure_facts(range(1, 4 if size == Size.SMALL else 11))
