@@ -1,12 +1,8 @@
 """The simulated market as its venue tells it: whole books, frames by the venue's rules, and a truth that knows more."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +14,11 @@ from engine.schema import Kind
 from ingest.session import open_session
 from ingest.simulator.broadcast import SNAPSHOT, Broadcast, Line, play
 from ingest.simulator.frames import START
-from ingest.simulator.scenarios import INSTRUMENT, SCENARIOS, Scenario, scenario
+from ingest.simulator.scenarios import INSTRUMENT, Scenario, scenario
 from ingest.simulator.world import SECOND, plan
-from tests.simulated import Book, book_of
 
-ROOT = Path(__file__).parents[1]
 SYMBOL = INSTRUMENT.symbol
+Book = dict[int, dict[int, int]]
 
 needs_minutes = pytest.mark.skipif(not COMPILED, reason="needs minutes of market time")
 
@@ -63,6 +58,16 @@ def apply(book: Book, batch: Any) -> None:
                 side.pop(int(row["price"]), None)
 
 
+def own_book(broadcast: Broadcast) -> Book:
+    row = broadcast.world.state[0]
+    bids, asks = np.flatnonzero(row["size"][: row["bid"] + 1]), row["ask"] + np.flatnonzero(row["size"][row["ask"] :])
+    sides = {1: bids, -1: asks}
+    return {
+        side: {int(p) * INSTRUMENT.tick: int(row["size"][p]) * INSTRUMENT.lot for p in prices}
+        for side, prices in sides.items()
+    }
+
+
 def hear(wanted: Scenario, seed: int, start: int = START) -> Heard:
     heard = Heard()
     broadcast = Broadcast(wanted, seed, start)
@@ -77,7 +82,7 @@ def hear(wanted: Scenario, seed: int, start: int = START) -> Heard:
                 apply(book, batch)
         heard.lines += lines
         heard.truths += truths
-        own = book_of(broadcast.world)
+        own = own_book(broadcast)
         heard.most = max(heard.most, *(len(side) for side in own.values()))
         # The last frame of a second leaves before its end; what the flow did since is not told yet.
         told = {s: {p * INSTRUMENT.tick: q * INSTRUMENT.lot for p, q in broadcast.book[s].items()} for s in (1, -1)}
@@ -101,49 +106,6 @@ def frames(lines: list[Line], event: str) -> list[tuple[int, dict[str, Any]]]:
     return [(at, each) for at, each in found if each["e"] == event]
 
 
-#: Prints what a seed's tape and truth of each scenario come to.
-DIGESTS = """
-import hashlib, json, sys
-from dataclasses import replace
-from ingest.simulator.broadcast import play, truth_line
-from ingest.simulator.scenarios import SCENARIOS, scenario
-
-seed, seconds = map(int, sys.argv[1:])
-digests = {}
-for name in SCENARIOS:
-    digest = hashlib.sha256()
-    for lines, truths in play(replace(scenario(name), seconds=seconds), seed):
-        digest.update(b"".join(b"%d %b" % line for line in lines) + b"".join(map(truth_line, truths)))
-    digests[name] = digest.hexdigest()
-print(json.dumps(digests))
-"""
-#: Long enough for the news, the outage, the squeeze, the spoofer and the gold to come.
-SAME = 160 if COMPILED else 1
-
-
-@pytest.fixture(scope="module")
-def digests() -> list[dict[str, str]]:
-    """Give the digests of three fresh processes, by scenario; the last one has another seed."""
-    return [
-        orjson.loads(
-            subprocess.run(
-                [sys.executable, "-c", DIGESTS, str(seed), str(SAME)],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONHASHSEED": str(place)},
-                capture_output=True,
-                check=True,
-            ).stdout
-        )
-        for place, seed in enumerate((3, 3, 4))
-    ]
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_the_same_seed_gives_the_same_bytes_in_another_process(name: str, digests: list[dict[str, str]]) -> None:
-    first, again, other = (each[name] for each in digests)
-    assert first == again != other
-
-
 def test_a_few_seconds_make_a_whole_book() -> None:
     heard = hear(replace(scenario("calm"), seconds=12 if COMPILED else 2), 5)
     assert heard.agreed == list(range(len(heard.depth)))
@@ -161,7 +123,7 @@ def test_after_a_frame_the_book_that_was_told_is_the_simulator_s_own() -> None:
     for _ in range(2):
         broadcast.second()
         told = {s: {p * INSTRUMENT.tick: q for p, q in broadcast.book[s].items()} for s in (1, -1)}
-        assert told == book_of(broadcast.world)
+        assert told == own_book(broadcast)
         assert len(told[1]) > 150
 
 
