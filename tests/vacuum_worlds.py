@@ -52,9 +52,11 @@ class Ranges:
     branching: tuple[float, float]
 
 
-#: Held-out worlds are thinner, wilder, more nervous and more excited than any that the model was fitted on.
 TRAINING: Final = Ranges(depth=(0.8, 1.4), volatility=(1.5, 3.0), nerve=(0.9, 1.3), branching=(0.2, 0.45))
-HELD_OUT: Final = Ranges(depth=(0.5, 0.75), volatility=(3.2, 4.5), nerve=(0.65, 0.85), branching=(0.5, 0.65))
+#: Thinner, wilder, more nervous and more excited than any world of the training, all at once.
+HARSHER: Final = Ranges(depth=(0.5, 0.75), volatility=(3.2, 4.5), nerve=(0.65, 0.85), branching=(0.5, 0.65))
+#: The opposite of that.
+GENTLER: Final = Ranges(depth=(1.45, 2.0), volatility=(0.8, 1.4), nerve=(1.35, 1.7), branching=(0.05, 0.15))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,17 @@ class Told:
     missing: int
 
 
-def troubled(ranges: Ranges, seconds: int, seed: int) -> tuple[Scenario, dict[str, float]]:
-    """Make a plan with a trouble every one to three minutes; some are a thinning alone, some come without one."""
+def troubled(ranges: tuple[Ranges, ...], seconds: int, seed: int) -> tuple[Scenario, dict[str, float]]:
+    """Make a plan with a trouble every one to three minutes, some of which are a thinning alone.
+
+    Each parameter is drawn from one of the ranges, whichever.
+    """
     random = np.random.default_rng([seed, 5])
-    drawn = {name: float(random.uniform(*getattr(ranges, name))) for name in ("depth", "volatility", "nerve")}
-    branching = float(random.uniform(*ranges.branching))
-    usual = {"branching": branching, "volatility": drawn["volatility"], "arbitrage": 2_000, "sells": 0.0}
+    drawn = {}
+    for name in ("depth", "volatility", "nerve", "branching"):
+        chosen = ranges[int(random.integers(len(ranges)))] if len(ranges) > 1 else ranges[0]
+        drawn[name] = float(random.uniform(*getattr(chosen, name)))
+    usual = {"branching": drawn["branching"], "volatility": drawn["volatility"], "arbitrage": 2_000, "sells": 0.0}
     usual |= {"limits": 1.0, "bids": 1.0, "asks": 1.0}
     stages: list[dict[str, float]] = [{"time": 0, **usual}]
     at = CALM + int(random.integers(0, 40))
@@ -98,7 +105,7 @@ def troubled(ranges: Ranges, seconds: int, seed: int) -> tuple[Scenario, dict[st
     return replace(calm, name="troubled", seconds=seconds, plan=plan(*stages)), drawn
 
 
-def tell(ranges: Ranges, seconds: int, seed: int, model: Model | None = None) -> Told:
+def tell(ranges: tuple[Ranges, ...], seconds: int, seed: int, model: Model | None = None) -> Told:
     """Let a world of these ranges run through the whole path."""
     wanted, drawn = troubled(ranges, seconds, seed)
     broadcast = Broadcast(wanted, seed)
