@@ -178,5 +178,5 @@ def measure(size: Size) -> list[Row]:
     if size == Size.SMALL:
         few = measure_vacuum(range(100, 102), range(200, 202), range(300, 302), list(KINDS)[:1], 360, 0.15)
         return few + measure_falls(range(1, 2), 60)
-    many = measure_vacuum(range(100, 110), range(200, 210), range(300, 312), list(KINDS), 900, WITHIN)
+    many = measure_vacuum(range(100, 110), range(200, 210), range(300, 316), list(KINDS), 900, WITHIN)
     return many + measure_falls(range(1, 2), 2_000)
