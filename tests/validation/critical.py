@@ -144,9 +144,10 @@ def errors(claims: Floats, truth: Floats) -> Floats:
 
 
 def quartiles(found: Floats) -> str:
-    """Word the quartiles of what is defined."""
+    """Word the quartiles of what is defined, and how much is beyond the bound."""
     low, middle, high = np.nanquantile(found, (0.25, 0.5, 0.75))
-    return f"quartiles {low:.1%}, {middle:.1%}, {high:.1%} of {int(np.sum(~np.isnan(found)))}"
+    beyond, count = int(np.nansum(found >= WITHIN)), int(np.sum(~np.isnan(found)))
+    return f"quartiles {low:.1%}, {middle:.1%}, {high:.1%}; {beyond} of {count} are {WITHIN:.0%} or more"
 
 
 def median_row(what: str, found: Floats, worlds: int) -> Row:
