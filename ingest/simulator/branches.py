@@ -1,6 +1,9 @@
 """What would have been: a market in, the same without liquidations, without withdrawal, or after another sale out.
 
-A branch is a copy that goes on with the same draws, so branches differ by what was changed and nothing else.
+A branch is a copy that goes on with the same draws, so branches differ by what was changed and nothing else. A future
+is a copy that goes on with draws of its own: many of them are a nested Monte Carlo, and say how likely a fall is from
+here. What a market remembers (who waits for its return, what is sold later) is part of where it stands; the times of
+the next candidates are not, for their waits are exponential, so a future draws them anew.
 """
 
 from collections.abc import Callable
@@ -8,13 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from engine.errors import BadConfig
+from engine.kernel import kernel
 from engine.schema import Rows
-from ingest.simulator.advance import run
+from ingest.simulator.advance import RESERVE, ROOM, Overflow, advance, run
+from ingest.simulator.draws import draw
+from ingest.simulator.flow import schedule
 from ingest.simulator.margin import fall
 from ingest.simulator.matching import trade
-from ingest.simulator.world import EVENT, World
+from ingest.simulator.world import EVENT, STREAMS, World
 
+Ints = NDArray[np.int64]
 #: Rows for the trades of one sale into a book as it stands.
 _ROOM: Final = 1 << 17
 
@@ -83,6 +92,69 @@ def critical_sale(world: World, until: int, level: int, most: int) -> int:
         return int(branch(world, until, sale=sale).state[0]["low"]) < level
 
     return bisect(falls, most)
+
+
+def futures(world: World, until: int, count: int, seed: int) -> Ints:
+    """Give the lowest price, ticks, at which each of so many futures trades from now (its last price) to `until`, ns.
+
+    The same market and seed give the same prices; the market itself is left as it is. Raises BadConfig for a count
+    below 1, a time before the market's own or a seed beyond 32 bits, Overflow where one step made too many events.
+    """
+    if count < 1:
+        raise BadConfig(f"count is {count}, allowed are whole numbers from 1")
+    if until < int(world.state[0]["time"]):
+        raise BadConfig(f"until is {until}, allowed are times from {int(world.state[0]['time'])}, the market's own")
+    if not 0 <= seed < 1 << 32:
+        raise BadConfig(f"seed is {seed}, allowed are 0 to {(1 << 32) - 1}")
+    seeds = np.array([draw(seed, STREAMS + 1, number)[0] for number in range(count)], np.int64)
+    copy, lows = world.clone(), np.zeros(count, np.int64)
+    # Most of it stays untouched, and costs nothing.
+    events = np.empty(ROOM, EVENT)
+    fixed = copy.parameters, copy.plan
+    lost = follow(world.state, world.accounts, *fixed, seeds, until, RESERVE, copy.state, copy.accounts, events, lows)
+    if lost:
+        raise Overflow(f"{lost} events found no room among {ROOM}, allowed are {RESERVE} a step")
+    return lows
+
+
+def chance(lows: Ints, level: int) -> tuple[float, float]:
+    """Give the share of futures that traded below a level, ticks, and the standard error of that share."""
+    share = float(np.mean(lows < level))
+    return share, float(np.sqrt(share * (1.0 - share) / len(lows)))
+
+
+@kernel
+def follow(
+    origin: Rows,
+    held: Rows,
+    parameters: Rows,
+    plan: Rows,
+    seeds: Ints,
+    until: int,
+    reserve: int,
+    state: Rows,
+    accounts: Rows,
+    events: Rows,
+    lows: Ints,
+) -> int:
+    """Let a market go on to `until` once per seed, in `state` and `accounts`; return how many events found no room."""
+    lost = 0
+    row = state[0]
+    for k in range(len(seeds)):
+        state[0] = origin[0]
+        for i in range(len(held)):
+            accounts[i] = held[i]
+        row["seed"] = seeds[k]
+        row["low"] = row["high"] = row["last"]
+        # A market that has not opened yet does so at its first step.
+        if row["next_flow"] >= 0:
+            schedule(state, parameters)
+        done = 0
+        while done == 0:
+            done = advance(state, parameters, plan, accounts, until, reserve, events)
+            lost += events[0]["size"]
+        lows[k] = row["low"]
+    return lost
 
 
 def frozen(world: World, *, floored: bool) -> World:
