@@ -11,7 +11,7 @@ LOCK := uv pip compile pyproject.toml requirements/build.in --universal --python
 	--no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check nojit bench fuzz fmt kafka lock clean
+.PHONY: help demo test check nojit validate bench fuzz fmt kafka lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,6 +30,9 @@ check: $(VENV)/.dev  ## formatting, lint, types, generated documents
 
 nojit: $(VENV)/.dev  ## run the suite with every kernel as plain Python
 	NUMBA_DISABLE_JIT=1 $(RUN)/pytest -m "not broker"
+
+validate: $(VENV)/.dev  ## set the signals against simulated markets whose truth is known (half an hour)
+	$(RUN)/python -m tests.validation
 
 bench: $(BENCH)/.bench  ## measure every stage beside its peers, in an environment of its own (BENCH_QUICK=1: a look)
 	$(BENCH)/bin/python -m pytest benchmarks --benchmark-only --benchmark-columns=median,iqr,rounds --benchmark-sort=name
