@@ -51,7 +51,7 @@ LOADS: Final[dict[str, tuple[float, bool, int]]] = {
     "burst": (10.0, True, 5_000_000),
 }
 #: The parts of our path: until the row's record is produced; from there until the engine knows the signal, and until
-#: the desk has it; and all of it.
+#: the desk has it; and all of it. Beside them a bare hop is measured, while all of it runs.
 PARTS: Final = ("linger", "engine", "desk", "whole")
 #: Row kind -> how the venue calls it.
 EVENTS: Final = {int(Kind.DELTA): b"depthUpdate", int(Kind.TOUCH): b"bookTicker"}
@@ -146,7 +146,10 @@ def through(broker: BrokerConfig, load: str, seconds: float) -> dict[str, list[f
     ]
     ingest, engine, source = children
     notes: list[dict[int, int]] = []
+    meter = Child("meter", meet, broker)
+    children.append(meter)
     try:
+        meter.ask(60)
         for child in (engine, ingest):
             child.tell("go on")
             child.ask(300)
@@ -155,6 +158,7 @@ def through(broker: BrokerConfig, load: str, seconds: float) -> dict[str, list[f
         partition = partition_of(ASSET, broker.partitions)
         reader.begin({(SIGNAL_DEPTH, partition): 0})
         ingest.tell(address)
+        children.append(Child("producer", produce, broker, seconds))
         met: list[tuple[int, bytes]] = []
         sent: dict[Key, int] = {}
         end = time.monotonic() + 3 * seconds + 30
@@ -168,11 +172,14 @@ def through(broker: BrokerConfig, load: str, seconds: float) -> dict[str, list[f
         for child in (ingest, engine):
             child.process.terminate()
             notes.append(child.ask(30))
+        meter.tell("say")
+        beside: list[tuple[int, float]] = meter.ask(30)
     finally:
         for child in children:
             child.end(5)
     rows = market(broker, partition)
-    return delays(met, rows, sent, *notes)
+    begin = min(sent.values()) + 2 * SECOND
+    return {**delays(met, rows, sent, *notes), "beside": [ms for at, ms in beside if at > begin]}
 
 
 def market(broker: BrokerConfig, partition: int) -> dict[int, tuple[Key, int]]:
@@ -244,6 +251,22 @@ def relay(pipe: Connection, broker: BrokerConfig) -> None:
         for taken in reader.poll(0.1):
             assert taken.record is not None
             producer.send(SIGNAL_DEPTH, value=taken.record.value, key=b"bare", partition=ON)
+
+
+def meet(pipe: Connection, broker: BrokerConfig) -> None:
+    """Be the end of a bare hop: note how long each record took, ms, until told to say so."""
+    reader = TopicSource(broker)
+    reader.begin({(SIGNAL_DEPTH, FROM): reader.end(SIGNAL_DEPTH, FROM)})
+    pipe.send("ready")
+    found = []
+    while not pipe.poll():
+        for taken in reader.poll(0.05):
+            assert taken.record is not None
+            arrived, value = time.time_ns(), taken.record.value
+            sent = int(value.partition(b" ")[0])
+            found.append((sent, (arrived - sent) / 1e6))
+    pipe.recv()
+    pipe.send(found)
 
 
 def hop(broker: BrokerConfig, seconds: float, *, hops: int = 1) -> list[float]:
