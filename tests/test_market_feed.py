@@ -15,9 +15,10 @@ import pytest
 from engine.kernel import COMPILED
 from engine.schema import Kind
 from ingest.session import open_session
-from ingest.simulator.broadcast import SNAPSHOT, Broadcast, Line, play
+from ingest.simulator.broadcast import Broadcast, play
 from ingest.simulator.frames import START
 from ingest.simulator.scenarios import INSTRUMENT, Scenario, scenario
+from ingest.simulator.telling import SNAPSHOT, Line
 from ingest.simulator.world import SECOND, plan
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ before the news, a fall of a tenth within minutes, makers that leave, forced sal
 the fund is spent, and nobody who refills.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,8 +16,10 @@ from engine.errors import BadConfig
 from engine.instrument import Instrument
 from engine.schema import Contract, Rows
 from ingest.simulator.frames import START, VENUE
+from ingest.simulator.members import Channel, Member, Pledge, gold, peg, spot
 from ingest.simulator.population import Named, Population, populate
-from ingest.simulator.world import LEVELS, MAKERS, PARAMETERS, RUNGS, SECOND, World, begin, choose, plan
+from ingest.simulator.usual import usual
+from ingest.simulator.world import MAKERS, SECOND, STAGE, World, begin, plan
 
 INSTRUMENT: Final = Instrument(
     venue=VENUE,
@@ -34,7 +36,7 @@ INSTRUMENT: Final = Instrument(
 MONEY: Final = 0.005
 #: 121,000 USD.
 PRICE: Final = 24_200
-#: When the gold proxy jumps, s, by what share, the share of that which reaches the coin, and how much later, s.
+#: When the gold token jumps, s, by what share, the share of that which reaches the coin, and how much later, s.
 GOLD_TIME: Final = 60
 GOLD_JUMP: Final = -0.04
 TRANSMISSION: Final = 0.6
@@ -55,49 +57,12 @@ class Scenario:
     fund_holds: int = 1_000_000
     #: The named position, by its place in the population's, -1: none sells by itself.
     volunteer: int = -1
-    #: Of a shock from a gold proxy: when, s; its jump, share; the share of it that reaches the coin, how much later, s.
-    gold: tuple[int, float, float, int] | None = None
+    #: Other books, numbered from 1 on, and what ties them to one another and to the coin, which is 0.
+    members: tuple[Member, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    pledge: Pledge | None = None
     #: From when to when the feed is dead, s.
     outage: tuple[float, float] | None = None
-
-
-def usual() -> Rows:
-    """Give the parameters of a calm market."""
-    parameters = np.zeros(1, PARAMETERS)
-    row = parameters[0]
-    distance = np.arange(1, LEVELS + 1)
-    # Arrivals fall off with the distance as on recorded books, about as a power; so do cancellations, slowly.
-    row["limit"] = 6.0 * distance**-0.7
-    row["cancel"] = 0.5 * distance**-0.2
-    row["crowd"], row["shy"], row["fade"] = 10.0, 0.2, 0.02
-    row["order"], row["spread"] = 60, 60
-    row["market"], row["market_bound"], row["decay"] = 4.0, 160.0, 4.0
-    row["market_size"], row["market_tail"], row["market_most"] = 40.0, 1.5, 20_000
-    row["lean"], row["pull"] = 20.0, 0.1
-    row["makers"], row["rungs"] = MAKERS, RUNGS
-    row["quote"], row["growth"] = 240.0, 0.003
-    row["offset"] = offsets()
-    row["inventory_limit"], row["skew"] = 300_000, 8.0
-    row["withdraws"] = 1
-    row["nerve"] = np.linspace(15.0, 50.0, MAKERS)
-    row["stop"] = int(4e6 / MONEY)
-    # The last one is bound to stay, whatever it costs.
-    row["nerve"][-1], row["stop"][-1] = 1e9, 1 << 60
-    row["delay"] = 120.0
-    row["margin"], row["floored"] = 1, 1
-    row["clamp"], row["average_life"] = 0.05, 30.0
-    row["large"], row["cooldown"] = int(1e6 / MONEY), 30 * SECOND
-    row["reach"] = 0.015
-    row["named"], row["named_rate"], row["named_near"] = -1, 0.05, 0.05
-    choose(parameters)
-    return parameters
-
-
-def offsets() -> "np.ndarray[tuple[int], np.dtype[np.int32]]":
-    """Place a maker's rungs: every tick near the touch, ever farther apart behind, the last at a tenth of the price."""
-    rank = np.arange(RUNGS)
-    reach = PRICE // 10
-    return (rank + (reach - RUNGS) / (RUNGS - 1) ** 3 * rank**3).astype(np.int32)
 
 
 def _calm() -> Scenario:
@@ -161,20 +126,68 @@ def _spoof() -> Scenario:
     return Scenario(name="spoof", seconds=120, plan=stages)
 
 
-def _february() -> Scenario:
-    # A weekend: three fifths of the depth. Gold trades on in tokens and falls; the coin follows, partly and late.
-    stages = plan(
-        {"time": 0, "branching": 0.4, "volatility": 2.0, "arbitrage": 1_000, "bids": 0.6, "asks": 0.6, "limits": 0.6},
-        {
-            "time": (GOLD_TIME + GOLD_DELAY) * SECOND,
-            "jump": TRANSMISSION * GOLD_JUMP,
-            "sells": 2_500.0,
-            "branching": 0.6,
-        },
-        {"time": 200 * SECOND, "sells": 0.0, "branching": 0.4},
+def weekend(
+    jumps: Sequence[tuple[float, float]] = ((GOLD_TIME, GOLD_JUMP),),
+    share: float = TRANSMISSION,
+    delay: float = GOLD_DELAY,
+    seconds: int = 260,
+) -> Scenario:
+    """Make a weekend: three fifths of the depth. Gold trades on in tokens and jumps, (s, share) each, in order of time.
+
+    The coin follows on both of its venues, by a share of each jump, so many seconds later.
+    """
+    thin = {"time": 0, "branching": 0.4, "volatility": 2.0, "arbitrage": 1_000, "bids": 0.6, "asks": 0.6, "limits": 0.6}
+    token = plan(
+        {"time": 0, "branching": 0.2, "volatility": 0.3, "arbitrage": 400},
+        *({"time": round(time * 10) * SECOND // 10, "jump": jump} for time, jump in jumps),
     )
-    gold = (GOLD_TIME, GOLD_JUMP, TRANSMISSION, GOLD_DELAY)
-    return Scenario(name="february-weekend", seconds=260, plan=stages, gold=gold)
+    return Scenario(
+        name="weekend",
+        seconds=seconds,
+        plan=plan(thin),
+        members=(gold(token), spot(PRICE, MONEY, plan(thin | {"link": 1_000}))),
+        channels=(Channel(source=1, target=0, share=share, delay=delay),),
+    )
+
+
+def _february() -> Scenario:
+    usual = weekend()
+    (calm,) = usual.plan
+    # Whoever held both sells the coin.
+    stages = np.concatenate(
+        (
+            usual.plan,
+            plan(
+                {name: calm[name] for name in STAGE.names or ()}
+                | {"time": (GOLD_TIME + GOLD_DELAY) * SECOND, "sells": 2_500.0, "branching": 0.6},
+                {"time": 200 * SECOND, "sells": 0.0, "branching": 0.4},
+            ),
+        )
+    )
+    return replace(usual, name="february-weekend", plan=stages)
+
+
+def _october_peg() -> Scenario:
+    # The same news on two venues. Arbitrage stops with the news; the peg is sold on the venue that marks by it.
+    october = _october()
+    second = october.plan.copy()
+    second["sells"] *= 0.3
+    second["link"] = np.where(second["time"] < 120 * SECOND, 2_000, 50)
+    token = plan(
+        {"time": 0, "branching": 0.2, "volatility": 0.2, "arbitrage": 20_000},
+        {"time": 125 * SECOND, "sells": 60_000.0, "arbitrage": 0, "limits": 0.5, "bids": 0.5, "returns": 0.0},
+        {"time": 190 * SECOND, "sells": 10_000.0},
+        {"time": 215 * SECOND, "sells": 0.0},
+        # Those who can redeem it are back.
+        {"time": 269 * SECOND, "arbitrage": 20_000},
+        *_slide(270, 330, 0.3),
+    )
+    return replace(
+        october,
+        name="october-10-peg",
+        members=(spot(PRICE, MONEY, second), peg(token)),
+        pledge=Pledge(member=2, share=0.25),
+    )
 
 
 SCENARIOS: Final[dict[str, Callable[[], Scenario]]] = {
@@ -184,6 +197,7 @@ SCENARIOS: Final[dict[str, Callable[[], Scenario]]] = {
     "squeeze": _squeeze,
     "spoof": _spoof,
     "february-weekend": _february,
+    "october-10-peg": _october_peg,
 }
 
 
@@ -199,7 +213,7 @@ def stage(wanted: Scenario, seed: int, start: int = START) -> World:
     if not 0 <= seed < 1 << 32:
         raise BadConfig(f"seed is {seed}, allowed are 0 to {(1 << 32) - 1}")
     accounts = populate(wanted.population, seed, PRICE, MONEY)
-    world = begin(usual(), wanted.plan, accounts, seed, start, PRICE)
+    world = begin(usual(PRICE, MONEY), wanted.plan, accounts, seed, start, PRICE)
     world.state[0]["fund"] = int(wanted.fund / MONEY)
     world.parameters[0]["fund_holds"] = wanted.fund_holds
     if wanted.volunteer >= 0:
