@@ -23,7 +23,7 @@ import orjson
 from engine.schema import Rows
 from ingest import control
 from ingest.simulator.branches import outcome
-from ingest.simulator.economy import settle, without
+from ingest.simulator.economy import arrival, settle, without
 from ingest.simulator.frames import MILLISECOND, VENUE, opening_lines
 from ingest.simulator.matching import Event
 from ingest.simulator.population import exposure
@@ -93,6 +93,7 @@ class Broadcast:
         self.origin = self.economy.clone()
         self.instruments = self.economy.instruments
         self._start = self.economy.start
+        self._seed = seed
         self._passed = 0
         self.tellers: list[Teller] = []
         for instrument in self.instruments:
@@ -121,7 +122,7 @@ class Broadcast:
         begin = self._start + self._passed * SECOND
         found = self.economy.run(begin + SECOND - 1)
         lines = {venue: tape.notices(begin) for venue, tape in self.tapes.items()}
-        truths = self._news(begin)
+        truths = self._news()
         for number, (teller, events) in enumerate(zip(self.tellers, found, strict=True)):
             told, shown = teller.second(events, begin)
             own = lines[teller.instrument.venue]
@@ -169,22 +170,22 @@ class Broadcast:
         """Say of a truth whose it is, where there are several."""
         return {**truth, "instrument": self.instruments[number].key} if len(self.instruments) > 1 else truth
 
-    def _news(self, begin: int) -> list[dict[str, Any]]:
+    def _news(self) -> list[dict[str, Any]]:
         """Give the jumps of a second that come from no other member."""
         out = []
         first = self._passed * SECOND // GRID
         for number, jumps in enumerate(self.economy.jumped):
-            reaches = [
-                {
-                    "instrument": self.instruments[each.target].key,
-                    "share": each.share,
-                    "delay": int(each.delay * SECOND),
-                }
-                for each in self.scenario.channels
-                if each.source == number
-            ]
-            for step in np.flatnonzero(jumps[first : first + SECOND // GRID]).tolist():
-                truth = {"time": begin + step * GRID, "kind": "news", "jump": float(jumps[first + step])}
+            for step in (first + np.flatnonzero(jumps[first : first + SECOND // GRID])).tolist():
+                reaches = [
+                    {
+                        "instrument": self.instruments[each.target].key,
+                        "share": each.share,
+                        "delay": arrival(each, self._seed, step) * GRID,
+                    }
+                    for each in self.scenario.channels
+                    if each.source == number
+                ]
+                truth = {"time": self._start + step * GRID, "kind": "news", "jump": float(jumps[step])}
                 out.append(self._named(number, {**truth, "reaches": reaches}))
         return out
 
@@ -209,6 +210,7 @@ class Broadcast:
         row = world.state[0]
         now = world.plan[row["stage"]]
         makers = int(world.parameters[0]["makers"])
+        accounts = self.economy.accounts() if number == 0 else world.accounts
         state = {
             "time": time,
             "kind": "state",
@@ -217,7 +219,7 @@ class Broadcast:
             "mid": float(row["mid"]),
             "mark": int(row["mark"]),
             "index": float(row["fundamental"]),
-            "L_true": exposure(world.accounts, float(row["mid"]), FALLS),
+            "L_true": exposure(accounts, float(row["mid"]), FALLS),
             "open_interest": int(row["interest"]),
             "fund": int(row["fund"]),
             "shocked": int(row["shocked"]),

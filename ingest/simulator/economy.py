@@ -4,7 +4,8 @@ Each book is a world of its own with draws of its own; between two steps of the 
 this order:
 
     news         a fundamental moves by its own walk and jumps, and by a share of another's, later
-    arbitrage    buys where it is cheaper and sells where it is dearer, as much as the plan allows
+    arbitrage    buys where it is cheaper and sells where it is dearer, as much as the plan allows; and so far the
+                 makers of either venue believe the other: their fundamentals draw nearer
     collateral   accounts whose margin is a pegged asset are marked to that asset's own book: what it loses there moves
                  their triggers towards the mark; whoever is met is liquidated, and what he has pledged is sold
 
@@ -31,10 +32,15 @@ from ingest.simulator.world import ACCOUNT, EVENT, GRID, PRICES, SECOND, World, 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Streams of draws beside those of a market (`draws.Stream`): seeds of members, who has pledged, news.
+#: Streams of draws beside those of a market (`draws.Stream`): seeds of members, who has pledged, news, its delays.
 _SEEDS: Final = 16
 _PLEDGED: Final = 17
 _NEWS: Final = 18
+_DELAYS: Final = 19
+#: Lots of arbitrage in a grid step that make two venues one market, and how fast a gap between what their makers
+#: believe closes then, 1/s.
+_FULL: Final = 2_000
+_BELIEF: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -90,6 +96,27 @@ class Economy:
             return 1.0
         return float(self.worlds[self.pledge.member].state[0]["mid"]) / self.parity
 
+    def accounts(self) -> Rows:
+        """Give the coin's accounts with triggers and floors where their collateral puts them now.
+
+        Trigger and floor rise, for a long, with what the collateral has lost: floor(P) = floor + (1 - P) (entry -
+        floor), and the trigger keeps its ratio to the floor. Collateral above par counts at par.
+        """
+        moved = self.worlds[0].accounts.copy()
+        triggers, floors = self._bounds()
+        waiting = moved["due"][self.pledged] > 0
+        rows = self.pledged[~waiting]
+        moved["trigger"][rows] = triggers[~waiting]
+        moved["floor"][rows] = floors[~waiting]
+        return moved
+
+    def _bounds(self) -> tuple[Ints, Ints]:
+        """Give triggers and floors of those who have pledged, ticks."""
+        trigger, floor, entry = self.par[0], self.par[1], self.par[2]
+        floors = floor + max(1.0 - self.peg_price(), 0.0) * (entry - floor)
+        both = (np.clip(np.rint(each), 1, PRICES - 1).astype(np.int64) for each in (trigger / floor * floors, floors))
+        return next(both), next(both)
+
     def _couple(self, found: list[list[Rows]]) -> None:
         """Let the markets act on one another, before the grid step that comes."""
         at = min(self.steps, self.walk.shape[1] - 1)
@@ -103,8 +130,11 @@ class Economy:
             self._mark(found[0])
 
     def _arbitrage(self, number: int, other: int, found: list[list[Rows]]) -> None:
-        here = self.worlds[number]
-        most = int(here.plan[int(here.state[0]["stage"])]["link"])
+        here, there = self.worlds[number].state[0], self.worlds[other].state[0]
+        most = int(self.worlds[number].plan[int(here["stage"])]["link"])
+        step = min(most / _FULL, 1.0) * _BELIEF * GRID / SECOND * (there["fundamental"] - here["fundamental"])
+        here["fundamental"] += 0.5 * step
+        there["fundamental"] -= 0.5 * step
         rich, cheap = number, other
         if self.worlds[rich].state[0]["bid"] <= self.worlds[cheap].state[0]["ask"]:
             rich, cheap = other, number
@@ -123,29 +153,19 @@ class Economy:
         return int(filled)
 
     def _mark(self, found: list[Rows]) -> None:
-        """Mark pledged collateral to its own book, and liquidate whom that leaves without margin.
-
-        Trigger and floor rise, for a long, with what the collateral has lost: floor(P) = floor + (1 - P) (entry -
-        floor), and the trigger keeps its ratio to the floor. Collateral above par counts at par.
-        """
-        lost = 1.0 - self.peg_price()
-        if lost <= 0.0 or not len(self.pledged):
+        """Mark pledged collateral to its own book, and liquidate whom that leaves without margin."""
+        if self.peg_price() >= 1.0:
             return
         world = self.worlds[0]
         accounts, mark = world.accounts, int(world.state[0]["mark"])
-        trigger, floor, entry = self.par[0], self.par[1], self.par[2]
-        floors = floor + lost * (entry - floor)
-        triggers = trigger / floor * floors
+        triggers, floors = self._bounds()
         rows = accounts[self.pledged]
-        met = (rows["side"] * (triggers - mark) >= 0) & (rows["size"] > 0) & (rows["due"] == 0)
-        if not met.any():
-            return
-        # Who is met first is liquidated first.
-        order = np.argsort(-(rows["side"] * (triggers - mark))[met], kind="stable")
-        for place in np.flatnonzero(met)[order].tolist():
+        beyond = rows["side"] * (triggers - mark)
+        met = np.flatnonzero((beyond >= 0) & (rows["size"] > 0) & (rows["due"] == 0))
+        # Who is farthest beyond was met first.
+        for place in met[np.argsort(-beyond[met], kind="stable")].tolist():
             at, events = int(self.pledged[place]), _buffer()
-            accounts[at]["trigger"] = min(max(round(float(triggers[place])), 1), PRICES - 1)
-            accounts[at]["floor"] = min(max(round(float(floors[place])), 1), PRICES - 1)
+            accounts[at]["trigger"], accounts[at]["floor"] = triggers[place], floors[place]
             # Deleveraging may have closed it meanwhile.
             if accounts[at]["size"] > 0:
                 fire(world.state, world.parameters, accounts, at, mark, events)
@@ -258,12 +278,21 @@ def news(wanted: Scenario, worlds: list[World], seed: int) -> tuple[Floats, Floa
     jumped = jumps.copy()
     for channel in wanted.channels:
         late = round(channel.delay * SECOND / GRID)
-        for moves in (walk, jumps):
-            moves[channel.target, late:] += channel.share * moves[channel.source, : steps - late]
+        walk[channel.target, late:] += channel.share * walk[channel.source, : steps - late]
+        for step in np.flatnonzero(jumps[channel.source]).tolist():
+            at = step + arrival(channel, seed, step)
+            if at < steps:
+                jumps[channel.target, at] += channel.share * jumps[channel.source, step]
     for number, member in enumerate(members, 1):
         if member.follows >= 0:
             walk[number], jumps[number] = walk[member.follows], jumps[member.follows]
     return walk, jumps, jumped
+
+
+def arrival(channel: Channel, seed: int, step: int) -> int:
+    """Give how many grid steps later a jump of a step arrives."""
+    luck = unit(draw(seed, _DELAYS, step)[0])
+    return round((channel.delay + channel.spread * (2.0 * luck - 1.0)) * SECOND / GRID)
 
 
 def _check(wanted: Scenario) -> None:

@@ -29,16 +29,17 @@ GOLD: Final = Instrument(
     tick=50,
     lot=1,
 )
+#: The spot venue states eight decimals of every price and size.
 SPOT: Final = Instrument(
     venue=SPOT_VENUE,
     symbol="BTCUSDT",
     asset="BTC",
     quote="USDT",
     contract=Contract.SPOT,
-    price_decimals=2,
-    size_decimals=5,
-    tick=500,
-    lot=100,
+    price_decimals=8,
+    size_decimals=8,
+    tick=500_000_000,
+    lot=100_000,
 )
 PEG: Final = Instrument(
     venue=SPOT_VENUE,
@@ -46,10 +47,10 @@ PEG: Final = Instrument(
     asset="USDE",
     quote="USDT",
     contract=Contract.SPOT,
-    price_decimals=4,
-    size_decimals=2,
-    tick=1,
-    lot=100,
+    price_decimals=8,
+    size_decimals=8,
+    tick=10_000,
+    lot=100_000_000,
 )
 
 
@@ -75,12 +76,15 @@ class Channel:
     source: int
     target: int
     share: float
-    #: s, whole tenths.
+    #: s, whole tenths; and by how much a jump may come earlier or later, evenly, at most as much as the delay.
     delay: float
+    spread: float = 0.0
 
     def __post_init__(self) -> None:
         if self.delay < 0.0 or abs(self.delay * 10.0 - round(self.delay * 10.0)) > 1e-6:
             raise BadConfig(f"delay is {self.delay} s, allowed are tenths from 0")
+        if not 0.0 <= self.spread <= self.delay:
+            raise BadConfig(f"spread of a delay of {self.delay} s is {self.spread}, allowed are 0 to {self.delay}")
         if self.source == self.target:
             raise BadConfig(f"news of member {self.source} is to reach itself, allowed are two members")
 

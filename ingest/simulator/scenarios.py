@@ -131,10 +131,11 @@ def weekend(
     share: float = TRANSMISSION,
     delay: float = GOLD_DELAY,
     seconds: int = 260,
+    spread: float = 0.0,
 ) -> Scenario:
     """Make a weekend: three fifths of the depth. Gold trades on in tokens and jumps, (s, share) each, in order of time.
 
-    The coin follows on both of its venues, by a share of each jump, so many seconds later.
+    The coin follows on both of its venues, by a share of each jump, so many seconds later, give or take `spread`.
     """
     thin = {"time": 0, "branching": 0.4, "volatility": 2.0, "arbitrage": 1_000, "bids": 0.6, "asks": 0.6, "limits": 0.6}
     token = plan(
@@ -146,7 +147,7 @@ def weekend(
         seconds=seconds,
         plan=plan(thin),
         members=(gold(token), spot(PRICE, MONEY, plan(thin | {"link": 1_000}))),
-        channels=(Channel(source=1, target=0, share=share, delay=delay),),
+        channels=(Channel(source=1, target=0, share=share, delay=delay, spread=spread),),
     )
 
 
