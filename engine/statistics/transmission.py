@@ -1,8 +1,8 @@
 """Transmission: two log prices on one grid in; how much of the first one's jumps the second takes over, and when, out.
 
 Looked at are events: moves of the source over `span` that are larger than `threshold` times their root mean square,
-in a state (a market that is closed, say) that holds for the whole window around. Windows share no time, so their
-number is the effective sample size.
+in a state (a market that is closed, say) that holds for the whole window around, and with no other such move near.
+Windows share no time, so their number is the effective sample size.
 
     share    b of  y = a + b x + e,  moves of target and source over each window, by least squares; standard error HC3
              (MacKinnon, White 1985: residuals over 1 - leverage), Student's t with two degrees fewer than events
@@ -75,7 +75,7 @@ def transmit(source: Floats, target: Floats, state: Bools, window: Window, confi
 
 
 def find_events(source: Floats, state: Bools, window: Window) -> Ints:
-    """Give the middles of the source's large moves whose windows lie in the state and share no time."""
+    """Give the middles of the source's large moves that are alone and whose windows lie in the state."""
     span = window.span
     moves = source[span:] - source[:-span]
     inside = state[span:] & state[:-span]
@@ -85,18 +85,22 @@ def find_events(source: Floats, state: Bools, window: Window) -> Ints:
     #: Instants up to here that are out of the state.
     out = np.concatenate(([0], np.cumsum(~state)))
     back, ahead = max(window.before, span - window.earliest), max(window.after, window.latest + span)
-    found, free, at = [], 0, 0
+    peaks, at = [], 0
     while at < len(moves):
-        if not large[at]:
+        if large[at]:
+            at += int(np.argmax(np.abs(moves[at : at + span])))
+            peaks.append(at + span // 2)
+            at += span
+        else:
             at += 1
-            continue
-        best = at + int(np.argmax(np.abs(moves[at : at + span])))
-        event = best + span // 2
+    found = []
+    for place, event in enumerate(peaks):
+        # What another jump sets off would be taken for this one's doing.
+        near = [*peaks[max(place - 1, 0) : place], *peaks[place + 1 : place + 2]]
+        alone = all(abs(other - event) >= window.after + window.before for other in near)
         first, last = event - back, event + ahead
-        if first >= 0 and last < len(source) and out[last + 1] == out[first] and event - window.before >= free:
+        if alone and first >= 0 and last < len(source) and out[last + 1] == out[first]:
             found.append(event)
-            free = event + window.after
-        at = best + span
     return np.array(found, np.int64)
 
 
