@@ -16,10 +16,10 @@ def simulate(
     folder: Annotated[str, typer.Option("--folder", metavar="FOLDER", help="Where the files go.")] = ".",
     seconds: Annotated[int, typer.Option(min=0, metavar="S", help="Only so many; 0: the scenario's length.")] = 0,
     speed: Annotated[float, typer.Option(min=0.01, help="Of the emulator: multiple of the market's own pace.")] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the emulator; 0: a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the first emulator; 0: free ones.")] = 0,
     json: Json = False,
 ) -> None:
-    """Simulate a market whose truth is known: its venue's frames on a tape, and beside it a log of the truth.
+    """Simulate a market whose truth is known: each venue's frames on a tape, and beside them a log of the truth.
 
     \b
     Example:
