@@ -3,6 +3,7 @@
 import pytest
 
 from engine.kernel import COMPILED
+from tests.validation import Size
 from tests.validation.transmission import PER_SECOND, SPREAD, measure, world
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="needs half hours of market time")
@@ -23,7 +24,7 @@ def test_a_world_is_its_seed_s() -> None:
 
 
 def test_what_is_measured_says_whether_it_is_met() -> None:
-    share, delay, fixed = measure(2)
+    share, delay, fixed = measure(Size.SMALL)
     assert (share.worlds, delay.worlds, fixed.worlds) == (2, 2, 2)
     assert all(row.met == (0.85 <= float(row.measured) <= 0.95) for row in (share, delay))
     assert fixed.met

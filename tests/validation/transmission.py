@@ -15,7 +15,7 @@ from engine.statistics.transmission import Transmission, Window, transmit
 from ingest.simulator.economy import settle
 from ingest.simulator.scenarios import Scenario, weekend
 from ingest.simulator.world import GRID, SECOND
-from tests.validation import Row
+from tests.validation import Row, Size
 
 JUMPS = 16
 #: s: the first jump, from one to the next, what a jump may come later than that, and what is left after the last.
@@ -69,10 +69,15 @@ def mids(wanted: Scenario, seed: int) -> NDArray[np.float64]:
     return out
 
 
-def measure(size: int) -> list[Row]:
-    """Measure over `size` worlds: how many intervals hold the truth, and how far off a delay is that never varies."""
-    known = [world(seed) for seed in range(size)]
-    fixed = [world(size + seed, spread=0.0) for seed in range(max(size // 5, 2))]
+def measure(size: Size) -> list[Row]:
+    """Measure how many intervals hold the truth, and how far off a delay is that never varies."""
+    return measure_worlds(2, 2) if size == Size.SMALL else measure_worlds(200, 20)
+
+
+def measure_worlds(worlds: int, others: int) -> list[Row]:
+    """Measure it over so many worlds, and so many others whose delay never varies."""
+    known = [world(seed) for seed in range(worlds)]
+    fixed = [world(worlds + seed, spread=0.0) for seed in range(others)]
     return [
         _covered(
             "share of gold's jumps in the coin: 90 % intervals that hold it", [each.holds_share for each in known]
