@@ -4,12 +4,14 @@ The venue tells less than there is: of the forced orders of a second the largest
 changed, of positions nothing but the open interest. The truth is one JSON object a line, `time` in ns and a `kind`:
 
     state        each second: share of makers that are in, branching of the market orders, prices in ticks, lots of
-                 longs that are forced at or above 1, 2, 5, 10 and 20 % below the mid, open interest, fund
+                 longs that are forced at or above 1, 2, 5, 10 and 20 % below the mid, open interest, fund, lots that
+                 rest within 10, 50 and 100 bps of the mid
     forced       each forced order, `shown` where the feed has it       insured, deleveraged, voluntary, maker, stage
     gold         a jump of the gold proxy, the share of it that reaches the coin, and how much later, ns
     end          last and lowest price, and what they are in the branches without liquidations and without shocks
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
@@ -21,7 +23,7 @@ from engine.schema import LEVEL, Rows
 from ingest import control
 from ingest.simulator.advance import run
 from ingest.simulator.branches import branch, outcome
-from ingest.simulator.frames import DELAY, MILLISECOND, START, VENUE, Words, opening_lines
+from ingest.simulator.frames import DELAY, MILLISECOND, VENUE, Words, opening_lines
 from ingest.simulator.matching import Event
 from ingest.simulator.population import exposure
 from ingest.simulator.scenarios import INSTRUMENT, Scenario, stage
@@ -31,6 +33,8 @@ from ingest.venues import load
 Line = tuple[int, bytes]
 #: Levels a side that the venue's snapshot has at most.
 SNAPSHOT: Final = 1000
+#: Distances from the mid within which the truth says what rests.
+NEAR: Final = (0.001, 0.005, 0.01)
 FALLS: Final = (0.01, 0.02, 0.05, 0.10, 0.20)
 #: The open interest is asked for this often, s.
 _POLL: Final = 10
@@ -39,7 +43,8 @@ _POLL: Final = 10
 class Broadcast:
     """One scenario with one seed; `second` lets a second of it pass."""
 
-    def __init__(self, scenario: Scenario, seed: int, start: int = START) -> None:
+    def __init__(self, scenario: Scenario, seed: int, start: int | None = None) -> None:
+        start = scenario.start if start is None else start
         self.scenario = scenario
         self.world = stage(scenario, seed, start)
         #: The market before its first second: where counterfactual branches begin.
@@ -215,14 +220,24 @@ class Broadcast:
             "mid": float(row["mid"]),
             "mark": int(row["mark"]),
             "index": float(row["fundamental"]),
+            "bids": self._resting(BID),
+            "asks": self._resting(ASK),
             "L_true": exposure(self.world.accounts, float(row["mid"]), FALLS),
             "open_interest": int(row["interest"]),
             "fund": int(row["fund"]),
             "shocked": int(row["shocked"]),
         }
 
+    def _resting(self, side: int) -> list[int]:
+        """Sum what a side holds near the mid."""
+        row = self.world.state[0]
+        mid, size = float(row["mid"]), row["size"]
+        if side == BID:
+            return [int(size[math.ceil(mid * (1.0 - near)) : int(row["bid"]) + 1].sum()) for near in NEAR]
+        return [int(size[int(row["ask"]) : math.floor(mid * (1.0 + near)) + 1].sum()) for near in NEAR]
 
-def play(scenario: Scenario, seed: int, start: int = START) -> Iterator[tuple[list[Line], list[dict[str, Any]]]]:
+
+def play(scenario: Scenario, seed: int, start: int | None = None) -> Iterator[tuple[list[Line], list[dict[str, Any]]]]:
     """Yield a scenario second by second, its end last."""
     broadcast = Broadcast(scenario, seed, start)
     for _ in range(scenario.seconds):
