@@ -24,10 +24,10 @@ SHOCKS = (1, 5_000, 10_000, 20_000, 40_000, 100_000, 250_000, 400_000, 800_000, 
 
 
 def opened(name: str, seed: int) -> World:
-    """A scenario's market, with fewer accounts where kernels are plain Python."""
+    """A scenario's market with triggers at the touch, and with fewer accounts where kernels are plain Python."""
     wanted = scenario(name)
-    population = wanted.population if COMPILED else replace(wanted.population, count=100)
-    return stage(replace(wanted, population=population), seed)
+    population = replace(wanted.population, tested=0.0, count=wanted.population.count if COMPILED else 100)
+    return stage(replace(wanted, population=population, patient=()), seed)
 
 
 def calm(seed: int) -> World:
