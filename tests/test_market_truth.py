@@ -91,7 +91,7 @@ def test_the_critical_shock_is_what_bisection_finds(make: Callable[[int], World]
 def test_with_leverage_a_sale_is_amplified() -> None:
     world = thin(4)
     world.parameters["by_last"] = 1
-    with_it, without = amplification(world, START + (SECONDS + 2) * SECOND, 20_000)
+    with_it, without = amplification(world, START + (SECONDS + 2) * SECOND, 40_000)
     assert with_it.forced > 0
     assert with_it.low < without.low
 
