@@ -29,7 +29,7 @@ def opened(name: str, seed: int, interest: int = 2_400_000) -> World:
     population = replace(
         wanted.population, tested=0.0, interest=interest, count=wanted.population.count if COMPILED else 100
     )
-    return stage(replace(wanted, population=population, patient=()), seed)
+    return stage(replace(wanted, population=population, patient=()), seed, START)
 
 
 def calm(seed: int) -> World:
