@@ -17,14 +17,14 @@ import numpy as np
 import orjson
 
 from engine.config import EngineConfig
-from engine.knowledge import Exposure, Knowledge
+from engine.knowledge import Knowledge
 from engine.pipeline import Pipeline
 from engine.schema import MESSAGE, REFERENCE, Batch, Kind, Reference
 from engine.topics import SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_FLOW, SIGNAL_HEALTH, SIGNAL_VACUUM
 from ingest.session import open_session
 from ingest.simulator.broadcast import Broadcast
 from ingest.simulator.population import past_of
-from ingest.simulator.scenarios import INSTRUMENT, PRICE, Scenario
+from ingest.simulator.scenarios import INSTRUMENT, PRICE, Scenario, exposures
 from ingest.simulator.world import SECOND
 
 #: What is told of an instrument, and what of it the story of october-10 is found in.
@@ -116,18 +116,7 @@ def history(wanted: Scenario, seed: int, accounts: Any) -> list[Batch]:
 
 def registry(wanted: Scenario) -> EngineConfig:
     """Give an engine that knows the named positions, and nothing else."""
-    known = tuple(
-        Exposure(
-            name=f"holder {place}",
-            asset=INSTRUMENT.asset,
-            side="long" if each.side > 0 else "short",
-            quantity=each.size * INSTRUMENT.lot / 10**INSTRUMENT.size_decimals,
-            trigger=PRICE * (1.0 - each.side * each.distance) * INSTRUMENT.tick / 10**INSTRUMENT.price_decimals,
-            as_of=wanted.start,
-        )
-        for place, each in enumerate(wanted.population.named)
-    )
-    return replace(EngineConfig(), knowledge=Knowledge(exposures=known))
+    return replace(EngineConfig(), knowledge=Knowledge(exposures=exposures(wanted)))
 
 
 def _batch(kind: Kind, at: int, count: int, **rows: Any) -> Batch:

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.errors import BadConfig
 from engine.instrument import Instrument
+from engine.knowledge import Exposure
 from engine.schema import Contract, Rows
 from ingest.simulator.frames import START, VENUE
 from ingest.simulator.matching import change
@@ -267,6 +268,22 @@ def scenario(name: str, compression: float = 0.0) -> Scenario:
     if compression and name != "october-10":
         raise BadConfig(f"compression is {compression:g} of {name}, allowed is that of october-10 alone")
     return october(compression) if compression else SCENARIOS[name]()
+
+
+def exposures(wanted: Scenario) -> tuple[Exposure, ...]:
+    """Give what everybody knows of a scenario's market before it begins: who holds much, and where that is forced."""
+    return tuple(
+        Exposure(
+            name=f"holder {place}",
+            asset=INSTRUMENT.asset,
+            side="long" if each.side > 0 else "short",
+            quantity=each.size * INSTRUMENT.lot / 10**INSTRUMENT.size_decimals,
+            trigger=PRICE * (1.0 - each.side * each.distance) * INSTRUMENT.tick / 10**INSTRUMENT.price_decimals,
+            as_of=wanted.start,
+        )
+        for place, each in enumerate(wanted.population.named, 1)
+        if each.maker < 0
+    )
 
 
 def stage(wanted: Scenario, seed: int, start: int | None = None) -> World:
