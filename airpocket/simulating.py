@@ -33,6 +33,8 @@ class Wanted:
     folder: str
     #: So many, 0: the scenario's own length.
     seconds: int = 0
+    #: Of october-10: minutes of the event in one of the market; 0: the usual.
+    compression: float = 0.0
 
 
 def write(wanted: Wanted, *, json: bool) -> None:
@@ -68,12 +70,12 @@ def serve(wanted: Wanted, speed: float, port: int, *, json: bool) -> None:
 
 
 def _seconds(wanted: Wanted) -> Iterator[tuple[list[Line], list[dict[str, object]]]]:
-    asked = scenario(wanted.scenario)
+    asked = scenario(wanted.scenario, wanted.compression)
     return play(replace(asked, seconds=wanted.seconds) if wanted.seconds else asked, wanted.seed)
 
 
 def _names(wanted: Wanted) -> tuple[Path, Path]:
-    scenario(wanted.scenario)
+    scenario(wanted.scenario, wanted.compression)
     folder = Path(wanted.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -172,12 +172,19 @@ class October:
     @property
     def error(self) -> float:
         """How far off the fall that was told was, a share of the real one."""
-        return abs(self.told - self.real) / self.real if self.told is not None else float("inf")
+        return abs(self.told - self.real) / self.real if self.told is not None else NEVER
 
 
 #: Which of the default shocks is the scenario's own.
 SHOCK: Final = 100_000_000
 NEVER: Final = float("inf")
+
+
+def error_of(story: Story, true: October) -> float:
+    """How far off a story's last word before the first forced order is, told with another map; a share of the fall."""
+    value = story.before("cascade", true.first)
+    told = value["fall_bps"][value["shocks"].index(SHOCK)]
+    return abs(told - true.real) / true.real if told is not None else NEVER
 
 
 def october_of(story: Story) -> October:

@@ -150,8 +150,8 @@ HEDGES: Final = tuple(
 def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
     """Plan the event: depth thins, news, makers out, 40 minutes of cascade, no refill for an hour, then some.
 
-    Minutes of the event are divided by `compression`: 1 is the event at its own pace, two hours and a half; 60 shows
-    all but the refill within a minute. What comes by itself (orders, cooldowns, the makers' delay) keeps its pace, so a
+    Minutes of the event are divided by `compression`: 1 is the event at its own pace, three hours and twenty minutes;
+    60 shows all but the refill within two minutes. What comes by itself (orders, cooldowns, the makers' delay) keeps its pace, so a
     longer form has more time to fill the book. `calm` seconds come first, and end at a full hour, so that an engine's
     baseline is that of a past hour. Raises BadConfig for what leaves no time to a stage.
     """
