@@ -46,6 +46,8 @@ from sinks.topic import TopicSink
 SECOND: Final = 1_000_000_000
 #: Two small markets without end, whose makers leave for a while every minute.
 PAIR: Final = "pair"
+#: What is played beyond what is asked for, s: a machine may be slow to make the first signal of it.
+SPARE: Final = 30
 #: Most of a market or tape that is played before it begins again.
 LONGEST: Final = 600 * SECOND
 #: Of the pair, where no end is asked for.
@@ -182,7 +184,7 @@ def length(wanted: Play) -> int:
     """Say how much of a market or tape is needed, ns."""
     if not wanted.seconds:
         return LONGEST if wanted.tape or wanted.scenario != PAIR else ENDLESS
-    return min(int((wanted.seconds * wanted.speed + 10) * SECOND), LONGEST)
+    return min(int((wanted.seconds * wanted.speed + SPARE) * SECOND), LONGEST)
 
 
 def scene_of(name: str) -> Scenario | None:

@@ -134,10 +134,13 @@ def spoof_row(seeds: range) -> Row:
     """Count worlds in which a spoof comes and goes as depth, and is no vacuum."""
 
     def seen(told: Story) -> bool:
-        ratios = {int(at): value["bid_ratio"] for at, value in told.signals["vacuum"]}
+        ratios = [(at, value["bid_ratio"]) for at, value in told.signals["vacuum"] if value["bid_ratio"] is not None]
         states = {state for side in ("bid", "ask") for _, state in told.states(side)}
-        high, low = [ratios[at] for at in (75, 95)], [ratios[at] for at in (65, 105)]
-        return states == {"unknown", "normal"} and min(high) > 3 > 1.5 > max(low) > 0.6
+        before, there, after = (
+            [ratio for at, ratio in ratios if begin <= at < end] for begin, end in ((60, 70), (72, 100), (102, 140))
+        )
+        usual = all(0.5 < ratio < 1.6 for ratio in before + after)
+        return states == {"unknown", "normal"} and min(there) > 3 and usual
 
     good = sum(seen(tell(scenario("spoof"), seed, topics=SPOKEN)) for seed in seeds)
     return count("spoof: depth comes and goes, no alarm", good, len(seeds))
