@@ -35,6 +35,8 @@ class Wanted:
     folder: str
     #: So many, 0: the scenario's own length.
     seconds: int = 0
+    #: Of october-10: minutes of the event in one of the market; 0: the usual.
+    compression: float = 0.0
 
 
 def write(wanted: Wanted, *, json: bool) -> None:
@@ -70,7 +72,7 @@ def serve(wanted: Wanted, speed: float, port: int, *, json: bool) -> None:
             for venue, part in parts.items():
                 lines[venue] += part
             log.write(b"".join(map(truth_line, truths)))
-    listed = instruments(scenario(wanted.scenario))
+    listed = instruments(scenario(wanted.scenario, wanted.compression))
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -95,13 +97,13 @@ def serve(wanted: Wanted, speed: float, port: int, *, json: bool) -> None:
 
 
 def _seconds(wanted: Wanted) -> Iterator[tuple[dict[str, list[Line]], list[dict[str, object]]]]:
-    asked = scenario(wanted.scenario)
+    asked = scenario(wanted.scenario, wanted.compression)
     return play_all(replace(asked, seconds=wanted.seconds) if wanted.seconds else asked, wanted.seed)
 
 
 def _names(wanted: Wanted) -> tuple[dict[str, Path], Path]:
     """Name the tape of each venue, and the truth."""
-    venues = list(dict.fromkeys(each.venue for each in instruments(scenario(wanted.scenario))))
+    venues = list(dict.fromkeys(each.venue for each in instruments(scenario(wanted.scenario, wanted.compression))))
     folder = Path(wanted.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

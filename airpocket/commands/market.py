@@ -15,6 +15,9 @@ def simulate(
     ] = "tape",
     folder: Annotated[str, typer.Option("--folder", metavar="FOLDER", help="Where the files go.")] = ".",
     seconds: Annotated[int, typer.Option(min=0, metavar="S", help="Only so many; 0: the scenario's length.")] = 0,
+    compression: Annotated[
+        float, typer.Option(min=0, metavar="C", help="Of october-10: minutes of it in one of the market; 0: 20.")
+    ] = 0,
     speed: Annotated[float, typer.Option(min=0.01, help="Of the emulator: multiple of the market's own pace.")] = 1.0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Of the first emulator; 0: free ones.")] = 0,
     json: Json = False,
@@ -27,7 +30,7 @@ def simulate(
     """
     from airpocket.simulating import Wanted, serve, write
 
-    wanted = Wanted(scenario=scenario, seed=seed, folder=folder, seconds=seconds)
+    wanted = Wanted(scenario=scenario, seed=seed, folder=folder, seconds=seconds, compression=compression)
     if to == "tape":
         write(wanted, json=json)
     else:

@@ -4,7 +4,8 @@ A tape is what a recorder beside one venue would have written, of all of the sce
 one JSON object a line, `time` in ns, a `kind`, and, where a scenario has several instruments, which `instrument` it is:
 
     state        each second: share of makers that are in, branching of the market orders, prices in ticks, lots of
-                 longs that are forced at or above 1, 2, 5, 10 and 20 % below the mid, open interest, fund
+                 longs that are forced at or above 1, 2, 5, 10 and 20 % below the mid, open interest, fund, lots that
+                 rest within 10, 50 and 100 bps of the mid
     forced       each forced order, `shown` where the feed has it       insured, deleveraged, voluntary, maker, stage
     news         a jump of a fundamental, share, and whom it `reaches`: what share of it, and how much later, ns
     end          last and lowest price, and what they are in the branches without liquidations and without shocks
@@ -13,6 +14,7 @@ Of several instruments, those that have no margin accounts have no `L_true` abov
 pledged collateral counts, `collateral`, share of par; its end what they are in the branch where it counts at par.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Final
@@ -29,9 +31,11 @@ from ingest.simulator.matching import Event
 from ingest.simulator.population import exposure
 from ingest.simulator.scenarios import Scenario
 from ingest.simulator.telling import Line, Teller
-from ingest.simulator.world import GRID, SECOND, World
+from ingest.simulator.world import ASK, BID, GRID, SECOND, World
 from ingest.venues import Venue, load
 
+#: Distances from the mid within which the truth says what rests.
+NEAR: Final = (0.001, 0.005, 0.01)
 FALLS: Final = (0.01, 0.02, 0.05, 0.10, 0.20)
 #: The open interest is asked for this often, s.
 _POLL: Final = 10
@@ -219,6 +223,8 @@ class Broadcast:
             "mid": float(row["mid"]),
             "mark": int(row["mark"]),
             "index": float(row["fundamental"]),
+            "bids": resting(row, BID),
+            "asks": resting(row, ASK),
             "L_true": exposure(accounts, float(row["mid"]), FALLS),
             "open_interest": int(row["interest"]),
             "fund": int(row["fund"]),
@@ -227,6 +233,14 @@ class Broadcast:
         if number == 0 and self.economy.pledge is not None:
             state["collateral"] = min(self.economy.peg_price(), 1.0)
         return self._named(number, state)
+
+
+def resting(row: Rows, side: int) -> list[int]:
+    """Sum what a side of a market's state holds near the mid, lots."""
+    mid, size = float(row["mid"]), row["size"]
+    if side == BID:
+        return [int(size[math.ceil(mid * (1.0 - near)) : int(row["bid"]) + 1].sum()) for near in NEAR]
+    return [int(size[int(row["ask"]) : math.floor(mid * (1.0 + near)) + 1].sum()) for near in NEAR]
 
 
 def play(scenario: Scenario, seed: int, start: int | None = None) -> Iterator[tuple[list[Line], list[dict[str, Any]]]]:

@@ -15,7 +15,7 @@ class Size(IntEnum):
     FULL = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One thing that was measured."""
 
