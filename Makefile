@@ -16,7 +16,7 @@ LOCK := uv pip compile pyproject.toml requirements/build.in --universal --python
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.demo  ## watch order books stream from a websocket through Kafka to signals (loopback, 30 s)
+demo: $(VENV)/.demo  ## watch order books stream from a websocket through Kafka to signals (loopback, two minutes)
 	$(RUN)/airpocket demo
 
 test: $(VENV)/.dev  ## run the whole suite (Apache Kafka too, where java and mvn are)

@@ -23,11 +23,15 @@ from airpocket.tailing import stopped
 from engine.broker import BrokerConfig
 from engine.config import EngineConfig
 from engine.errors import Undelivered
+from engine.knowledge import Knowledge
 from engine.schema import Record
-from engine.topics import MARKET, SIGNAL_DEPTH, SIGNAL_HEALTH
+from engine.topics import MARKET, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_VACUUM
+from ingest.simulator.scenarios import exposures
 from ingest.topic import TopicSource
-from sinks.console import ConsoleSink
+from sinks.console import FALL, ConsoleSink, at
 
+#: The signals that are shown.
+SHOWN: Final = (SIGNAL_DEPTH, SIGNAL_VACUUM, SIGNAL_CASCADE, SIGNAL_HEALTH)
 #: Seconds that everything may take until the first frame; compiling is nearly all of it, once per machine.
 STARTING: Final = 300.0
 #: After this many seconds of waiting it is said what is waited for.
@@ -46,6 +50,8 @@ class Show:
         self.first = 0.0
         self._sink = sink
         self._health: dict[str, Record] = {}
+        self._stages: dict[str, str] = {}
+        self._critical: dict[str, float | None] = {}
 
     def take(self, record: Record) -> None:
         """Count a record, and show it where it is a signal."""
@@ -55,14 +61,34 @@ class Show:
         self._sink.write([record])
         if record.topic == SIGNAL_HEALTH:
             self._health[record.key] = record
+        elif record.topic == SIGNAL_CASCADE:
+            value = orjson.loads(record.value)
+            self._critical[record.key] = at(value, "fall_critical_quote", "drops", FALL)
+        elif record.topic == SIGNAL_VACUUM:
+            self._narrate(record)
         elif not self.first and orjson.loads(record.value)["state"] == "ok":
             self.first = time.monotonic() - self.began
+
+    def _narrate(self, record: Record) -> None:
+        """Say of an instrument's bids what has become of them, and what they could take then."""
+        value = orjson.loads(record.value)
+        stage = value["bid_state"]
+        before, self._stages[record.key] = self._stages.get(record.key), stage
+        if before in (None, stage) or "instrument" not in value:
+            return
+        ratio, critical = value["bid_ratio"], self._critical.get(record.key)
+        usual = f"{ratio:.0%} of what is usual within 10 bps" if ratio is not None else f"since {value['bid_cause']}"
+        falls = (
+            f"; {critical / 1e6:,.1f} million of sales would take the price 1 % down" if critical is not None else ""
+        )
+        passed = time.monotonic() - self.began - self.first if self.first else 0.0
+        self._sink.say(f"{passed:6.1f} s  {record.key} bids: {before} -> {stage}, {usual}{falls}")
 
     def closing(self, frames: int) -> str:
         """Say in one line what went through, and what to try next."""
         health = [orjson.loads(record.value) for record in self._health.values()]
         known = sum(value["state"] == "ok" for value in health)
-        signals = self.counts[SIGNAL_DEPTH] + self.counts[SIGNAL_HEALTH]
+        signals = sum(self.counts[topic] for topic in SHOWN)
         first = f" (the first after {self.first:.1f} s)" if self.first else ""
         return (
             f"{frames:,} frames, {self.counts[MARKET]:,} market records, {signals:,} signals{first}, "
@@ -83,7 +109,7 @@ def run(play: Play, *, json: bool = False) -> None:
         try:
             with cast(play, broker, stop) as children:
                 source = TopicSource(broker)
-                topics = (MARKET, SIGNAL_DEPTH, SIGNAL_HEALTH)
+                topics = (MARKET, *SHOWN)
                 source.begin({(topic, place): 0 for topic in topics for place in range(broker.partitions)})
                 watch(source, show, children, stop, play.seconds)
                 # What the path says of its own ending is not shown: the last picture is of books that are alive.
@@ -98,7 +124,7 @@ def run(play: Play, *, json: bool = False) -> None:
 @contextmanager
 def cast(play: Play, broker: BrokerConfig, stop: Event) -> Iterator[list[Child]]:
     """Start every process, and see that none outlives the block; they come in the order in which they are to end."""
-    config = EngineConfig()
+    config = known(play)
     feed = Child("feed", stage.feed, broker)
     engine = Child("engine", stage.compute, broker, config)
     venue = Child("venue", stage.play, play)
@@ -113,6 +139,12 @@ def cast(play: Play, broker: BrokerConfig, stop: Event) -> Iterator[list[Child]]
     finally:
         for child in (feed, engine, venue, records):
             child.end(ENDING)
+
+
+def known(play: Play) -> EngineConfig:
+    """Give the engine what everybody knows of the market that is played: its large holders."""
+    scene = None if play.tape else stage.scene_of(play.scenario)
+    return EngineConfig(knowledge=Knowledge(exposures=exposures(scene))) if scene is not None else EngineConfig()
 
 
 def wait(children: Sequence[Child], venue: Child, stop: Event) -> None:

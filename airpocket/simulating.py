@@ -1,6 +1,6 @@
-"""A scenario and a seed in, the venue's frames as a tape and the truth as JSON lines out; or the tape played.
+"""A scenario and a seed in, each venue's frames as a tape and the truth as JSON lines out; or the tapes played.
 
-Both are written beside their final names and renamed when they are whole, so a half one is never met.
+All are written beside their final names and renamed when they are whole, so a half one is never met.
 """
 
 import asyncio
@@ -18,9 +18,11 @@ import typer
 from airpocket.commands.options import emit
 from engine.errors import BadConfig
 from ingest.emulator import Emulator
-from ingest.simulator.broadcast import Line, play, truth_line
+from ingest.simulator.broadcast import play_all, truth_line
+from ingest.simulator.economy import instruments
 from ingest.simulator.frames import VENUE
-from ingest.simulator.scenarios import INSTRUMENT, scenario
+from ingest.simulator.scenarios import scenario
+from ingest.simulator.telling import Line
 from ingest.venues import load
 
 
@@ -33,54 +35,84 @@ class Wanted:
     folder: str
     #: So many, 0: the scenario's own length.
     seconds: int = 0
+    #: Of october-10: minutes of the event in one of the market; 0: the usual.
+    compression: float = 0.0
 
 
 def write(wanted: Wanted, *, json: bool) -> None:
-    """Write a tape and its truth, and say where they are. Raises BadConfig where they cannot be written."""
-    tape, truth = _names(wanted)
-    lines = 0
-    with _whole(tape) as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed, _whole(truth) as log:
-        for part, truths in _seconds(wanted):
-            lines += len(part)
-            packed.write(b"".join(b"%d %b\n" % line for line in part))
+    """Write each venue's tape and the truth, and say where they are. Raises BadConfig where they cannot be written."""
+    tapes, truth = _names(wanted)
+    lines = dict.fromkeys(tapes, 0)
+    with contextlib.ExitStack() as stack:
+        packed = {
+            venue: stack.enter_context(gzip.GzipFile("", "wb", 6, stack.enter_context(_whole(tape)), mtime=0))
+            for venue, tape in tapes.items()
+        }
+        log = stack.enter_context(_whole(truth))
+        for parts, truths in _seconds(wanted):
+            for venue, part in parts.items():
+                lines[venue] += len(part)
+                packed[venue].write(b"".join(b"%d %b\n" % line for line in part))
             log.write(b"".join(map(truth_line, truths)))
-    _say(json, tape=str(tape), truth=str(truth), lines=lines)
+    if len(tapes) == 1:
+        _say(json, tape=str(tapes[VENUE]), truth=str(truth), lines=lines[VENUE])
+    else:
+        _say(json, tapes={venue: str(tape) for venue, tape in tapes.items()}, truth=str(truth), lines=lines)
 
 
 def serve(wanted: Wanted, speed: float, port: int, *, json: bool) -> None:
-    """Play a market as its venue would, until interrupted; its truth is written first."""
-    _, truth = _names(wanted)
-    lines: list[Line] = []
+    """Play a market as its venues would, each on a port of its own, until interrupted; its truth is written first.
+
+    The first venue gets `port`, each further one the next; with 0 all get free ones.
+    """
+    tapes, truth = _names(wanted)
+    lines: dict[str, list[Line]] = {venue: [] for venue in tapes}
     with _whole(truth) as log:
-        for part, truths in _seconds(wanted):
-            lines += part
+        for parts, truths in _seconds(wanted):
+            for venue, part in parts.items():
+                lines[venue] += part
             log.write(b"".join(map(truth_line, truths)))
+    listed = instruments(scenario(wanted.scenario, wanted.compression))
 
     async def run() -> None:
         stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with Emulator(load(VENUE), lines, [INSTRUMENT], speed=speed, port=port) as emulator:
-            _say(json, socket_url=emulator.socket_url, rest_url=emulator.rest_url, truth=str(truth), lines=len(lines))
+        for told in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(told, stop.set)
+        async with contextlib.AsyncExitStack() as stack:
+            served = {}
+            for number, venue in enumerate(tapes):
+                own = [each for each in listed if each.venue == venue]
+                at = port + number if port else 0
+                emulator = Emulator(load(venue), lines[venue], own, speed=speed, port=at)
+                served[venue] = await stack.enter_async_context(emulator)
+            urls = {venue: {"socket_url": each.socket_url, "rest_url": each.rest_url} for venue, each in served.items()}
+            counts = {venue: len(each) for venue, each in lines.items()}
+            if len(urls) == 1:
+                _say(json, **urls[VENUE], truth=str(truth), lines=counts[VENUE])
+            else:
+                _say(json, venues=urls, truth=str(truth), lines=counts)
             await stop.wait()
 
     asyncio.run(run())
 
 
-def _seconds(wanted: Wanted) -> Iterator[tuple[list[Line], list[dict[str, object]]]]:
-    asked = scenario(wanted.scenario)
-    return play(replace(asked, seconds=wanted.seconds) if wanted.seconds else asked, wanted.seed)
+def _seconds(wanted: Wanted) -> Iterator[tuple[dict[str, list[Line]], list[dict[str, object]]]]:
+    asked = scenario(wanted.scenario, wanted.compression)
+    return play_all(replace(asked, seconds=wanted.seconds) if wanted.seconds else asked, wanted.seed)
 
 
-def _names(wanted: Wanted) -> tuple[Path, Path]:
-    scenario(wanted.scenario)
+def _names(wanted: Wanted) -> tuple[dict[str, Path], Path]:
+    """Name the tape of each venue, and the truth."""
+    venues = list(dict.fromkeys(each.venue for each in instruments(scenario(wanted.scenario, wanted.compression))))
     folder = Path(wanted.folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise BadConfig(f"folder {folder} cannot be made: {error.strerror}; allowed are folders, new or not") from error
     stem = f"{wanted.scenario}-{wanted.seed}"
-    return folder / f"{stem}.tape.gz", folder / f"{stem}.truth.jsonl"
+    names = [stem] if len(venues) == 1 else [f"{stem}.{venue}" for venue in venues]
+    tapes = {venue: folder / f"{name}.tape.gz" for venue, name in zip(venues, names, strict=True)}
+    return tapes, folder / f"{stem}.truth.jsonl"
 
 
 @contextlib.contextmanager

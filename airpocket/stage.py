@@ -36,15 +36,26 @@ from engine.track import Track
 from engine.trust import OK
 from ingest.emulator import Emulator
 from ingest.session import open_session
+from ingest.simulator.broadcast import Broadcast
 from ingest.simulator.frames import CHARACTERS, tape
+from ingest.simulator.scenarios import INSTRUMENT, Scenario, october, scenario
 from ingest.tape import read
 from ingest.venues import Venue, load
 from sinks.topic import TopicSink
 
 SECOND: Final = 1_000_000_000
-#: Market time that is generated before it begins again, where an end is asked for (at most) and where none is.
+#: Two small markets without end, whose makers leave for a while every minute.
+PAIR: Final = "pair"
+#: What is played beyond what is asked for, s: a machine may be slow to make the first signal of it.
+SPARE: Final = 30
+#: Most of a market or tape that is played before it begins again.
 LONGEST: Final = 600 * SECOND
+#: Of the pair, where no end is asked for.
 ENDLESS: Final = 120 * SECOND
+#: The event as the demo shows it: minutes of it in one of the market, and seconds of calm before, of which an engine
+#: needs a minute until it knows what is usual. Two minutes show all but the refill.
+COMPRESSION: Final = 60.0
+CALM: Final = 65
 #: From generating a market to the feed's first frame, about, ns: its exchange stamps should then be of that moment.
 LEAD: Final = SECOND * 7 // 10
 
@@ -53,6 +64,8 @@ LEAD: Final = SECOND * 7 // 10
 class Play:
     """What the venue plays."""
 
+    #: The simulated market where no tape is played: a scenario's name, or PAIR.
+    scenario: str = PAIR
     #: A tape's path; None: the simulated market.
     tape: str | None
     venue: str | None
@@ -134,6 +147,10 @@ def _run(work: Callable[..., None], pipe: Connection, arguments: Sequence[Any]) 
 def play(pipe: Connection, wanted: Play) -> None:
     """Be the venue: once asked, serve, say where, and when told to end, say how many frames were sent."""
     prepared = _from_tape(wanted) if wanted.tape else None
+    scene = scene_of(wanted.scenario) if prepared is None else None
+    if scene is not None:
+        # A second of it compiles the market, or finds it compiled.
+        Broadcast(scene, wanted.seed).second()
     pipe.recv()
     venue, lines, instruments = prepared or _from_market(wanted)
     streams = {stream.name: stream.channel for stream in venue.streams([i.symbol for i in instruments])}
@@ -166,15 +183,27 @@ Scene = tuple[Venue, list[tuple[int, bytes]], list[Instrument]]
 def length(wanted: Play) -> int:
     """Say how much of a market or tape is needed, ns."""
     if not wanted.seconds:
-        return ENDLESS
-    return min(int((wanted.seconds * wanted.speed + 10) * SECOND), LONGEST)
+        return LONGEST if wanted.tape or wanted.scenario != PAIR else ENDLESS
+    return min(int((wanted.seconds * wanted.speed + SPARE) * SECOND), LONGEST)
+
+
+def scene_of(name: str) -> Scenario | None:
+    """Find a market's scenario, the event's in the form that fits a demo; None: PAIR. Raises BadConfig for no name."""
+    if name == PAIR:
+        return None
+    return october(COMPRESSION, CALM) if name == "october-10" else scenario(name)
 
 
 def _from_market(wanted: Play) -> Scene:
-    start = time.time_ns() + LEAD
-    lines = list(takewhile(lambda line: line[0] < start + length(wanted), tape(wanted.seed, start)))
-    instruments = [character.instrument for character in CHARACTERS]
-    return load(instruments[0].venue), lines, instruments
+    start, scene = time.time_ns() + LEAD, scene_of(wanted.scenario)
+    if scene is None:
+        taken = takewhile(lambda line: line[0] < start + length(wanted), tape(wanted.seed, start))
+        instruments = [character.instrument for character in CHARACTERS]
+        return load(instruments[0].venue), list(taken), instruments
+    broadcast = Broadcast(scene, wanted.seed, start)
+    seconds = min(broadcast.scenario.seconds, -(-length(wanted) // SECOND))
+    lines = [line for _ in range(seconds) for line in broadcast.second()[0]]
+    return load(INSTRUMENT.venue), lines, [each for each in broadcast.instruments if each.venue == INSTRUMENT.venue]
 
 
 def _from_tape(wanted: Play) -> Scene:

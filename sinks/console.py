@@ -36,9 +36,18 @@ HEADS: Final = (
     "msg/s",
     "offset\nms",
     "gaps",
+    "vacuum\nbids | asks",
+    "of usual\n10 bps",
+    "critical\n1 %",
 )
-#: Columns that a narrow terminal does without, first to go first: offset, sweep, imbalance, middle band, rate.
-LEAST: Final = (10, 8, 7, 5, 9)
+#: Columns of signals that not every console is shown.
+STORY: Final = {12: "vacuum", 13: "vacuum", 14: "cascade"}
+#: Columns that a narrow terminal does without, first to go first: offset, sweep, imbalance, middle band, rate, widest
+#: band, spread.
+LEAST: Final = (10, 8, 7, 5, 9, 6, 3)
+#: Fall of the critical shock, bps.
+FALL: Final = 100
+COLOURS: Final = {"normal": "green", "thin": "yellow", "vacuum": "bold red", "recovering": "cyan"}
 
 
 class ConsoleSink:
@@ -66,6 +75,11 @@ class ConsoleSink:
             self._rows.setdefault(key, Row()).take(signal, record)
         if records and time.monotonic() - self._drawn >= REFRESH:
             self._draw()
+
+    def say(self, line: str) -> None:
+        """Print a line above the table; in a pipe there are records only."""
+        if not self._lines:
+            self._console.print(line, markup=False, highlight=False)
 
     def flush(self) -> None:
         """Return when everything written is to be seen."""
@@ -134,7 +148,8 @@ def fitting(rows: Mapping[str, Row], console: Console) -> Table:
 def table(rows: Mapping[str, Row], without: Sequence[int] = ()) -> Table:
     """Lay out the newest records of each instrument."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    kept = [column for column in range(len(HEADS)) if column not in without]
+    shown = {signal for row in rows.values() for signal in row.newest}
+    kept = [at for at in range(len(HEADS)) if at not in without and STORY.get(at, "") in ("", *shown)]
     for column in kept:
         drawn.add_column(HEADS[column], justify="left" if column < 2 else "right", no_wrap=True)
     for key in sorted(rows):
@@ -146,8 +161,10 @@ def table(rows: Mapping[str, Row], without: Sequence[int] = ()) -> Table:
 def cells(key: str, row: Row) -> list[Text]:
     """Word the row of an instrument or of an asset; of a book that is not known no number is shown."""
     depth, health = row.value("depth"), row.value("health")
-    newest = max(row.newest.values(), key=lambda record: record.time)
-    state = orjson.loads(newest.value)
+    # A vacuum's record says of each side what it is known to be in.
+    spoken = [record for signal, record in row.newest.items() if signal != "vacuum"]
+    state = orjson.loads(max(spoken, key=lambda record: record.time).value) if spoken else {"state": "ok"}
+    vacuum, cascade = row.value("vacuum"), row.value("cascade")
     offset = health.get("clock_offset_ns")
     gaps = health.get("gaps", 0 if ":" in key else NOTHING)
     return [
@@ -164,6 +181,9 @@ def cells(key: str, row: Row) -> list[Text]:
         number(row.rate, ",.0f"),
         number(None if offset is None else offset / 1e6, ",.1f"),
         Text(str(gaps), style="dim" if gaps == NOTHING else "red" if gaps else ""),
+        Text(" | ").join(stage(vacuum.get(f"{side}_state")) for side in ("bid", "ask")),
+        Text(" | ").join(number(vacuum.get(f"{side}_ratio"), ".2f") for side in ("bid", "ask")),
+        money(at(cascade, "fall_critical_quote", "drops", FALL)),
     ]
 
 
@@ -173,6 +193,11 @@ def at(value: Mapping[str, Any], field: str, over: str, wanted: int) -> float | 
         return None
     found: float | None = value[field][value[over].index(wanted)]
     return found
+
+
+def stage(state: str | None) -> Text:
+    """Word a state of the vacuum."""
+    return Text(state or NOTHING, style=COLOURS.get(state or "", "dim"))
 
 
 def number(value: float | None, form: str) -> Text:

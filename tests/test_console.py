@@ -6,7 +6,7 @@ import orjson
 from rich.console import Console
 
 from engine.schema import Record
-from engine.topics import SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_LATEST
+from engine.topics import SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_LATEST, SIGNAL_VACUUM
 from sinks.console import ConsoleSink, Row, name, table
 from sinks.memory import MemorySink
 
@@ -107,6 +107,34 @@ def test_a_narrow_terminal_keeps_what_matters_whole() -> None:
     assert "1.5M | 900k" in line
     assert "-1,270.0" not in line
     assert "…" not in text
+
+
+def test_the_vacuum_and_the_critical_shock_have_columns_once_they_are_told() -> None:
+    sides = ("bid", "ask")
+    vacuum = {f"{side}_state": state for side, state in zip(sides, ("vacuum", "thin"), strict=True)}
+    ratios = {f"{side}_ratio": ratio for side, ratio in zip(sides, (0.034, None), strict=True)}
+    cascade = {"state": "ok", "reason": None, "drops": [50, 100], "fall_critical_quote": [1e5, 3.34e6]}
+    text = drawn(
+        200, record(SIGNAL_DEPTH, DEPTH), record(SIGNAL_VACUUM, vacuum | ratios), record(SIGNAL_CASCADE, cascade)
+    )
+    line = [line for line in text.splitlines() if "venue:BTCUSDT" in line][-1]
+    assert line.split()[-7:] == ["vacuum", "|", "thin", "0.03", "|", "–", "3.3M"]
+    alone = drawn(200, record(SIGNAL_VACUUM, vacuum | ratios))
+    assert "vacuum | thin" in alone
+    assert "critical" not in drawn(200, record(SIGNAL_DEPTH, DEPTH))
+
+
+def test_what_is_said_stands_above_the_table_and_not_in_a_pipe() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=200, color_system=None, legacy_windows=False)
+    sink = ConsoleSink(console=console)
+    sink.write([record(SIGNAL_DEPTH, DEPTH)])
+    sink.say("bids: normal -> [thin]")
+    sink.close()
+    assert isinstance(console.file, io.StringIO)
+    assert "bids: normal -> [thin]" in console.file.getvalue()
+    pipe = io.BytesIO()
+    ConsoleSink(lines=True, pipe=pipe).say("bids: normal -> thin")
+    assert pipe.getvalue() == b""
 
 
 def test_a_record_for_late_joiners_is_shown_under_its_instrument() -> None:

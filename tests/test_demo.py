@@ -48,8 +48,23 @@ def gone(session: int, patience: float = 10.0) -> bool:
     return not left_of(session)
 
 
-def test_the_simulated_market_becomes_signals_and_nothing_stays_behind() -> None:
-    demo = start("--seconds", "4")
+def test_the_event_becomes_signals_of_every_kind_and_nothing_stays_behind() -> None:
+    demo = start("--seconds", "6")
+    out, err = demo.communicate(timeout=PATIENCE)
+    assert demo.returncode == 0, err
+    values = [json.loads(line) for line in out.splitlines()]
+    assert {value["signal"] for value in values} == {"depth", "vacuum", "cascade", "health"}
+    assert {value.get("symbol", "BTCUSDT") for value in values} == {"BTCUSDT"}
+    cascade = [value for value in values if value["signal"] == "cascade" and value["state"] == "ok"]
+    # The large holders are known, and nothing else.
+    assert {value["map_source"] for value in cascade} == {"measured"}
+    assert all(value["fall_critical_quote"][value["drops"].index(100)] > 10_000_000 for value in cascade)
+    assert "1 of 1 books known, 0 gaps" in err.splitlines()[-1]
+    assert gone(demo.pid)
+
+
+def test_two_markets_become_signals_of_two_assets() -> None:
+    demo = start("--scenario", "pair", "--seconds", "4")
     out, err = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 0, err
     values = [json.loads(line) for line in out.splitlines()]
@@ -61,6 +76,14 @@ def test_the_simulated_market_becomes_signals_and_nothing_stays_behind() -> None
     closing = err.splitlines()[-1]
     assert "2 of 2 books known, 0 gaps" in closing
     assert "Next: airpocket record" in closing
+    assert gone(demo.pid)
+
+
+def test_a_market_that_is_none_is_refused() -> None:
+    demo = start("--scenario", "storm")
+    out, err = demo.communicate(timeout=PATIENCE)
+    assert (demo.returncode, out) == (3, "")
+    assert "scenario is 'storm', allowed are calm" in err
     assert gone(demo.pid)
 
 

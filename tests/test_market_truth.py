@@ -23,11 +23,13 @@ SEEDS = (1, 2, 3) if COMPILED else (1,)
 SHOCKS = (1, 5_000, 10_000, 20_000, 40_000, 100_000, 250_000, 400_000, 800_000, 1_500_000, 10_000_000)
 
 
-def opened(name: str, seed: int) -> World:
-    """A scenario's market, with fewer accounts where kernels are plain Python."""
+def opened(name: str, seed: int, interest: int = 2_400_000) -> World:
+    """A scenario's market with triggers at the touch, and with fewer accounts where kernels are plain Python."""
     wanted = scenario(name)
-    population = wanted.population if COMPILED else replace(wanted.population, count=100)
-    return stage(replace(wanted, population=population), seed)
+    population = replace(
+        wanted.population, tested=0.0, interest=interest, count=wanted.population.count if COMPILED else 100
+    )
+    return stage(replace(wanted, population=population, patient=()), seed, START)
 
 
 def calm(seed: int) -> World:
@@ -39,7 +41,7 @@ def calm(seed: int) -> World:
 
 def thin(seed: int) -> World:
     """A market that most bids have left: larger sales run away."""
-    world = opened("october-10", seed)
+    world = opened("october-10", seed, 4_000_000)
     world.plan["bids"] = 0.25
     run(world, START + SECONDS * SECOND)
     return world

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,5 +63,50 @@ def test_an_emulator_says_where_it_is_and_ends_when_told_to(tmp_path: Path) -> N
         said = json.loads(text)
         assert said["socket_url"].startswith("ws://127.0.0.1:")
         assert said["rest_url"].startswith("http://127.0.0.1:")
+        os.kill(child.pid, signal.SIGTERM)
+        assert child.wait(20) == 0
+
+
+def test_each_venue_has_a_tape_and_one_truth_names_the_instruments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Wanted(scenario="february-weekend", seed=2, folder=str(tmp_path), seconds=SECONDS), json=True)
+    said = json.loads(capsys.readouterr().out)
+    names = {venue: f"february-weekend-2.{venue}.tape.gz" for venue in ("binance_usdm", "binance_spot")}
+    assert {venue: Path(tape).name for venue, tape in said["tapes"].items()} == names
+    assert len(list(tmp_path.iterdir())) == 3
+    truths = [json.loads(line) for line in Path(said["truth"]).read_text().splitlines()]
+    wanted = {"binance_usdm:BTCUSDT", "binance_usdm:PAXGUSDT", "binance_spot:BTCUSDT"}
+    for kind, count in (("state", SECONDS), ("end", 1)):
+        told = Counter(each["instrument"] for each in truths if each["kind"] == kind)
+        assert told == dict.fromkeys(wanted, count)
+    for venue, tape in said["tapes"].items():
+        assert len(gzip.decompress(Path(tape).read_bytes()).splitlines()) == said["lines"][venue]
+        command = [sys.executable, "-m", "airpocket", "replay", tape, "--signal", "health", "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        heard = {
+            json.loads(line)["instrument"] for line in done.stdout.splitlines() if "instrument" in json.loads(line)
+        }
+        assert heard == {each for each in wanted if each.startswith(venue)}
+        assert "gaps 0, frames refused 0" in done.stderr
+
+
+def test_each_venue_is_served_on_a_port_of_its_own(tmp_path: Path) -> None:
+    options = ["--to", "emulator", "--folder", str(tmp_path), "--seconds", "1", "--json"]
+    command = [sys.executable, "-m", "airpocket", "simulate", "february-weekend", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        text = ""
+        for line in child.stdout:
+            text += line
+            if line.startswith("}"):
+                break
+        venues = json.loads(text)["venues"]
+        assert list(venues) == ["binance_usdm", "binance_spot"]
+        assert len({urls["socket_url"] for urls in venues.values()}) == 2
+        with urllib.request.urlopen(venues["binance_spot"]["rest_url"] + "/api/v3/exchangeInfo") as answer:
+            assert [each["symbol"] for each in json.load(answer)["symbols"]] == ["BTCUSDT"]
+        with urllib.request.urlopen(venues["binance_usdm"]["rest_url"] + "/fapi/v1/exchangeInfo") as answer:
+            assert [each["symbol"] for each in json.load(answer)["symbols"]] == ["BTCUSDT", "PAXGUSDT"]
         os.kill(child.pid, signal.SIGTERM)
         assert child.wait(20) == 0

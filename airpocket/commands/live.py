@@ -10,23 +10,28 @@ Seconds = Annotated[float, typer.Option(min=0, metavar="S", help="Stop after thi
 
 
 def demo(
+    scenario: Annotated[
+        str, typer.Option("--scenario", metavar="NAME", help="The market: october-10, calm, squeeze, ..., or pair.")
+    ] = "october-10",
     tape: Annotated[str | None, typer.Option(metavar="TAPE", help="Play this tape, not the simulated market.")] = None,
     venue: Venue = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the simulated market.")] = 1,
     speed: Annotated[float, typer.Option(min=0.01, help="Multiple of the market's own pace.")] = 1.0,
-    seconds: Seconds = 30,
+    seconds: Seconds = 120,
     json: Json = False,
 ) -> None:
     """Run the whole path on this machine: venue, websocket, Kafka, engine, signals. No network, no account.
 
+    It plays the event of October 10, 2025, compressed to two minutes, a minute of calm first.
+
     \b
     Example:
-      airpocket demo --seed 7 --seconds 60
+      airpocket demo --seed 7 --seconds 120
     """
     from airpocket.demo import run
     from airpocket.stage import Play
 
-    run(Play(tape=tape, venue=venue, seed=seed, speed=speed, seconds=seconds), json=json)
+    run(Play(scenario=scenario, tape=tape, venue=venue, seed=seed, speed=speed, seconds=seconds), json=json)
 
 
 def ingest(feeds: Feeds = None, bootstrap: Bootstrap = None, folder: Folder = None, file: File = None) -> None:

@@ -15,11 +15,14 @@ def simulate(
     ] = "tape",
     folder: Annotated[str, typer.Option("--folder", metavar="FOLDER", help="Where the files go.")] = ".",
     seconds: Annotated[int, typer.Option(min=0, metavar="S", help="Only so many; 0: the scenario's length.")] = 0,
+    compression: Annotated[
+        float, typer.Option(min=0, metavar="C", help="Of october-10: minutes of it in one of the market; 0: 20.")
+    ] = 0,
     speed: Annotated[float, typer.Option(min=0.01, help="Of the emulator: multiple of the market's own pace.")] = 1.0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the emulator; 0: a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of the first emulator; 0: free ones.")] = 0,
     json: Json = False,
 ) -> None:
-    """Simulate a market whose truth is known: its venue's frames on a tape, and beside it a log of the truth.
+    """Simulate a market whose truth is known: each venue's frames on a tape, and beside them a log of the truth.
 
     \b
     Example:
@@ -27,7 +30,7 @@ def simulate(
     """
     from airpocket.simulating import Wanted, serve, write
 
-    wanted = Wanted(scenario=scenario, seed=seed, folder=folder, seconds=seconds)
+    wanted = Wanted(scenario=scenario, seed=seed, folder=folder, seconds=seconds, compression=compression)
     if to == "tape":
         write(wanted, json=json)
     else:

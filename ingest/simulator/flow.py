@@ -25,6 +25,8 @@ _FUNDAMENTAL: Final = int(Stream.FUNDAMENTAL)
 #: How far behind the touch the flow's left-over orders are looked for, and what share is cancelled in a grid step.
 _BEHIND: Final = 4_000
 _LEAVING: Final = 0.02
+#: A queue of so many lots is no left-over: somebody waits for that price.
+_PATIENT: Final = 2_500
 
 
 @kernel
@@ -170,7 +172,7 @@ def leave(state: Rows) -> None:
             price = best - side * behind
             if price <= 0 or price >= PRICES:
                 break
-            if flow[price] > 0:
+            if 0 < flow[price] < _PATIENT:
                 salt += 1
                 luck, _ = draw(row["seed"] ^ first, _STALE, salt)
                 if unit(luck) < _LEAVING:

@@ -1,7 +1,7 @@
 """The simulated market as one venue words it: steps of `market` in, tape lines out, in order of their stamps.
 
-The one file of the simulator that speaks a venue's format, Binance USD-M futures. What the venue's own file can word
-(snapshot, exchange information, stream names) is asked of it; here are the frames that only the venue's side sends.
+The one file of the simulator that speaks venues' formats, Binance USD-M futures and spot. What a venue's own file can
+word (snapshot, exchange information, stream names) is asked of it; here are the frames that only its side sends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.errors import BadConfig
 from engine.instrument import Instrument
 from engine.schema import LEVEL, Channel, Contract, Rows
 from ingest import control
@@ -18,6 +19,7 @@ from ingest.simulator.market import ASK, BID, STEP, Character, Market, Step
 from ingest.venues import Venue, load
 
 VENUE: Final = "binance_usdm"
+SPOT_VENUE: Final = "binance_spot"
 #: 2026-01-05 00:00 UTC: where a market begins that is told no other time.
 START: Final = 1_767_571_200_000_000_000
 MILLISECOND: Final = 1_000_000
@@ -173,6 +175,44 @@ class Words:
 
     def _size(self, lots: int) -> str:
         return _decimal(lots * self._instrument.lot, self._instrument.size_decimals)
+
+
+class SpotWords(Words):
+    """The same of the venue's spot market: ids follow one another without a hole, and a touch has no clock."""
+
+    def depth(
+        self, time: int, first: int, last: int, previous: int, bids: list[tuple[int, int]], asks: list[tuple[int, int]]
+    ) -> bytes:
+        """Word a diff."""
+        text = (
+            f'{{"e":"depthUpdate","E":{time // MILLISECOND + 1},"s":"{self.symbol}","U":{previous + 1},"u":{last},'
+            f'"b":[{self._levels(bids)}],"a":[{self._levels(asks)}]}}'
+        )
+        return self._frame(Channel.DEPTH, text)
+
+    def touch(self, time: int, update: int, bid: int, bid_size: int, ask: int, ask_size: int) -> bytes:
+        """Word the best bid and ask."""
+        text = (
+            f'{{"u":{update},"s":"{self.symbol}","b":"{self._price(bid)}","B":"{self._size(bid_size)}",'
+            f'"a":"{self._price(ask)}","A":"{self._size(ask_size)}"}}'
+        )
+        return self._frame(Channel.TOUCH, text)
+
+    def trade(self, time: int, number: int, side: int, price: int, size: int) -> bytes:
+        """Word a trade; `side` is the aggressor's."""
+        text = (
+            f'{{"e":"trade","E":{time // MILLISECOND + 1},"s":"{self.symbol}","t":{number},"p":"{self._price(price)}",'
+            f'"q":"{self._size(size)}","T":{time // MILLISECOND},"m":{"true" if side == ASK else "false"},"M":true}}'
+        )
+        return self._frame(Channel.TRADE, text)
+
+
+def words_of(venue: Venue, instrument: Instrument) -> Words:
+    """Find who words an instrument's frames. Raises BadConfig for a venue whose format is not simulated."""
+    formats = {VENUE: Words, SPOT_VENUE: SpotWords}
+    if venue.name not in formats:
+        raise BadConfig(f"venue is {venue.name!r}, allowed of a simulated market are {', '.join(formats)}")
+    return formats[venue.name](venue, instrument)
 
 
 def _decimal(value: int, decimals: int) -> str:

@@ -107,9 +107,22 @@ def force(state: Rows, parameters: Rows, accounts: Rows, at: int, size: int, eve
 
 
 @kernel
+def fire(state: Rows, parameters: Rows, accounts: Rows, at: int, mark: int, events: Rows) -> None:
+    """Liquidate a position; of a large one a part, and the rest waits."""
+    row, given = state[0], parameters[0]
+    size = accounts[at]["size"]
+    if size * mark > given["large"] and row["coolings"] < COOLING:
+        size = max(int(_FIRST * size), 1)
+        accounts[at]["due"] = row["time"] + given["cooldown"]
+        row["cooling"][row["coolings"]] = at
+        row["coolings"] += 1
+    force(state, parameters, accounts, at, size, events)
+
+
+@kernel
 def liquidate(state: Rows, parameters: Rows, accounts: Rows, mark: int, events: Rows) -> int:
     """Liquidate whatever the mark has reached, in the order of the triggers; return how many positions fired."""
-    row, given = state[0], parameters[0]
+    row = state[0]
     fired = 0
     for side in (1, -1):
         while True:
@@ -120,16 +133,11 @@ def liquidate(state: Rows, parameters: Rows, accounts: Rows, mark: int, events: 
                 row["next_long"] += 1
             else:
                 row["next_short"] += 1
-            size = accounts[at]["size"]
-            if size == 0:
+            # Whoever waits for a second part has been met already.
+            if accounts[at]["size"] == 0 or accounts[at]["due"] > 0:
                 continue
             fired += 1
-            if size * mark > given["large"] and row["coolings"] < COOLING:
-                size = max(int(_FIRST * size), 1)
-                accounts[at]["due"] = row["time"] + given["cooldown"]
-                row["cooling"][row["coolings"]] = at
-                row["coolings"] += 1
-            force(state, parameters, accounts, at, size, events)
+            fire(state, parameters, accounts, at, mark, events)
     return fired
 
 

@@ -68,6 +68,8 @@ class Population:
     volatility: float = 0.006
     #: Exponent of the sizes' Pareto tail.
     tail: float = 1.3
+    #: So far, share, the price was off on either side within the hour: nothing is left that triggers nearer.
+    tested: float = 0.0
     named: tuple[Named, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,7 +79,7 @@ class Population:
 
 def populate(wanted: Population, seed: int, price: int, money: float) -> Rows:
     """Make the accounts; `price` in ticks is now, `money` how many quote units a tick times a lot is."""
-    past, flow = _past(wanted, seed, price)
+    past, flow = past_of(wanted, seed, price)
     sides = []
     for number, side in enumerate((1, -1)):
         rows = _unnamed(wanted, seed, number, side, past, flow, money)
@@ -105,8 +107,8 @@ def exposure(accounts: Rows, price: float, falls: tuple[float, ...]) -> list[int
     return [int(longs["size"][longs["trigger"] >= price * (1.0 - fall)].sum()) for fall in falls]
 
 
-def _past(wanted: Population, seed: int, price: int) -> tuple[Floats, Floats]:
-    """Walk back from the price now: one price an hour, the last one first; and what was opened then, faded by age."""
+def past_of(wanted: Population, seed: int, price: int) -> tuple[Floats, Floats]:
+    """Walk back from the price now: a price an hour, ticks, the last one first; what share of all was opened then."""
     prices, flow = np.zeros(_PAST), np.zeros(_PAST)
     log = math.log(price)
     for hour in range(_PAST):
@@ -132,6 +134,7 @@ def _unnamed(wanted: Population, seed: int, number: int, side: int, past: Floats
     spare = -np.log(luck[4]) * wanted.spare
     #: The worst price since each hour.
     worst = np.minimum.accumulate(past) if side > 0 else np.maximum.accumulate(past)
+    worst = side * np.minimum(side * worst, side * past[0] * (1.0 - side * wanted.tested))
     rows = np.zeros(count, ACCOUNT)
     for i in range(count):
         leverage = float(chosen[i])

@@ -186,6 +186,8 @@ STAGE: Final = np.dtype(
         ("sells", "<f8"),
         #: What arbitrage moves per grid step at most, lots.
         ("arbitrage", "<i8"),
+        #: What arbitrage with the market that this one is bound to moves per grid step at most, lots.
+        ("link", "<i8"),
         #: Share of the usual rate at which makers return; 0: nobody does.
         ("returns", "<f8"),
         #: Size of a spoofer's bid and its distance from the best bid, lots and ticks.
