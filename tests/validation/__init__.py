@@ -1,15 +1,27 @@
-"""What was found in simulated markets, against what is wanted: each module has `measure(size)`, in so many worlds."""
+"""What the engine says against markets whose truth is known: a size in, rows of what was measured and wanted out.
+
+Each module here has `measure(size)`.
+"""
 
 from dataclasses import dataclass
+from enum import IntEnum
 
 
-@dataclass(frozen=True, slots=True)
+class Size(IntEnum):
+    """How much is measured."""
+
+    #: What a test of every run can hold.
+    SMALL = 1
+    FULL = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One finding."""
+    """One thing that was measured."""
 
     what: str
     measured: str
     wanted: str
     met: bool
-    #: In how many worlds.
+    #: Markets behind it.
     worlds: int
