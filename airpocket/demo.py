@@ -28,7 +28,7 @@ from engine.schema import Record
 from engine.topics import MARKET, SIGNAL_CASCADE, SIGNAL_DEPTH, SIGNAL_HEALTH, SIGNAL_VACUUM
 from ingest.simulator.scenarios import exposures
 from ingest.topic import TopicSource
-from sinks.console import FALL, ConsoleSink, at
+from sinks.console import FALL, ConsoleSink, at, money
 
 #: The signals that are shown.
 SHOWN: Final = (SIGNAL_DEPTH, SIGNAL_VACUUM, SIGNAL_CASCADE, SIGNAL_HEALTH)
@@ -77,12 +77,10 @@ class Show:
         if before in (None, stage) or "instrument" not in value:
             return
         ratio, critical = value["bid_ratio"], self._critical.get(record.key)
-        usual = f"{ratio:.0%} of what is usual within 10 bps" if ratio is not None else f"since {value['bid_cause']}"
-        falls = (
-            f"; {critical / 1e6:,.1f} million of sales would take the price 1 % down" if critical is not None else ""
-        )
+        usual = f"{ratio:.0%} of usual within 10 bps" if ratio is not None else str(value["bid_cause"])
+        shock = "" if critical is None else f", critical shock of 1 % {money(critical)}"
         passed = time.monotonic() - self.began - self.first if self.first else 0.0
-        self._sink.say(f"{passed:6.1f} s  {record.key} bids: {before} -> {stage}, {usual}{falls}")
+        self._sink.say(f"{passed:6.1f} s  {record.key} bids: {before} -> {stage}, {usual}{shock}")
 
     def closing(self, frames: int) -> str:
         """Say in one line what went through, and what to try next."""

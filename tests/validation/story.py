@@ -17,7 +17,7 @@ from engine.knowledge import Exposure, Knowledge
 from ingest.simulator.population import longs_of
 from ingest.simulator.scenarios import INSTRUMENT, Scenario, october, scenario, stage
 from tests.story import NEVER, SPOKEN, October, Story, error_of, october_of, registry, tell
-from tests.validation import Row
+from tests.validation import Row, Size
 
 #: Pieces of the true map; a registry holds 64.
 PIECES = 60
@@ -69,9 +69,9 @@ def october_rows(seeds: range) -> list[Row]:
     ordered = sum(each.thins < each.thin < each.news < each.vacuum for each in found)
     restored = [each.restored for each in found]
     rows = [
-        Row("october-10: bids' depth ratio before the news, worst", f"{ratio:.2f}", "< 0.60", ratio < 0.6, worlds),
+        finding("october-10: bids' depth ratio before the news, worst", f"{ratio:.2f}", "< 0.60", ratio < 0.6, worlds),
         count("october-10: bids THIN before the news, VACUUM after", ordered, worlds),
-        Row(
+        finding(
             "october-10: critical shock of 1 % before the first forced order / a minute's sales, worst",
             f"{max(shares):.2f}",
             "< 1",
@@ -79,7 +79,7 @@ def october_rows(seeds: range) -> list[Row]:
             worlds,
         ),
         *(
-            Row(
+            finding(
                 f"october-10: error of the fall that was told, {name}: median, worst",
                 f"{share(median(each))}, {share(max(each))}",
                 "<= 15 %",
@@ -88,7 +88,7 @@ def october_rows(seeds: range) -> list[Row]:
             )
             for name, each in errors.items()
         ),
-        Row(
+        finding(
             "october-10: first forced order to first deleveraging",
             f"{min(waves):.0f} to {max(waves):.0f} s",
             "30 to 90 s",
@@ -96,14 +96,14 @@ def october_rows(seeds: range) -> list[Row]:
             worlds,
         ),
         count("october-10: nothing but VACUUM while nobody refills", sum(quiet), worlds),
-        Row(
+        finding(
             "october-10: RECOVERING after depth is truly back at a tenth",
             f"{min(late):.1f} to {max(late):.1f} s",
             "0 to 15 s",
             0 <= min(late) <= max(late) <= 15,
             worlds,
         ),
-        Row(
+        finding(
             "october-10: true share of the usual depth before NORMAL, least",
             f"{min(restored):.2f}",
             "> 0.50",
@@ -151,12 +151,17 @@ def share(error: float) -> str:
     return f"{error:.1%}" if error < NEVER else "no end told"
 
 
+def finding(what: str, measured: str, wanted: str, met: bool, worlds: int) -> Row:
+    """Word a finding."""
+    return Row(what=what, measured=measured, wanted=wanted, met=met, worlds=worlds)
+
+
 def count(what: str, good: int, worlds: int) -> Row:
     """Say in how many worlds something holds that should in all."""
-    return Row(what, f"{good} of {worlds}", f"{worlds} of {worlds}", good == worlds, worlds)
+    return finding(what, f"{good} of {worlds}", f"{worlds} of {worlds}", good == worlds, worlds)
 
 
-def measure(size: int) -> list[Row]:
-    """Measure the stories in `size` worlds."""
-    seeds = range(1, size + 1)
+def measure(size: Size) -> list[Row]:
+    """Measure the stories in two worlds, or in six."""
+    seeds = range(1, 3 if size == Size.SMALL else 7)
     return [*october_rows(seeds), outage_row(seeds), spoof_row(seeds)]
