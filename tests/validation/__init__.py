@@ -15,9 +15,9 @@ class Size(IntEnum):
     FULL = 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """One thing that was measured."""
+    """One thing that was measured; positional, for tables of them read better."""
 
     what: str
     measured: str
