@@ -77,7 +77,7 @@ def test_a_market_that_has_not_opened_yet_has_futures_too() -> None:
 
 @needs_seconds
 def test_a_deeper_fall_is_less_likely_and_a_longer_wait_makes_it_likelier() -> None:
-    world = crash()
+    world = thin()
     best = int(world.state[0]["bid"])
     levels = [int(best * (1.0 - fall)) for fall in (0.0, 0.002, 0.005, 0.01, 0.02, 0.05)]
     soon, late = (futures(world, later(world, seconds), 200, 1) for seconds in (2, 8))
@@ -91,7 +91,7 @@ def test_a_deeper_fall_is_less_likely_and_a_longer_wait_makes_it_likelier() -> N
 
 @needs_seconds
 def test_a_share_is_what_other_seeds_find_one_by_one() -> None:
-    world = crash()
+    world = thin()
     seconds = 5
     # As the market goes on by itself, but that each copy draws with a seed of its own and keeps its next candidates.
     found = []
@@ -108,10 +108,10 @@ def test_a_share_is_what_other_seeds_find_one_by_one() -> None:
     assert abs(one[0] - other[0]) < 3.0 * math.hypot(one[1], other[1])
 
 
-def crash() -> World:
-    """The minute after the news."""
+def thin() -> World:
+    """Depth has left, the news is to come."""
     world = stage(scenario("october-10"), 2)
-    run(world, START + 126 * SECOND)
+    run(world, later(world, 145))
     return world
 
 

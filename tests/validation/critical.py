@@ -25,7 +25,6 @@ from engine.cascade import END, critical, seen_by_mark, sweep
 from engine.schema import Rows
 from ingest.simulator.advance import ROOM, run
 from ingest.simulator.branches import bisect, critical_frozen, critical_sale, sell_frozen
-from ingest.simulator.frames import START
 from ingest.simulator.margin import fall
 from ingest.simulator.population import Population, longs_of
 from ingest.simulator.scenarios import scenario, stage
@@ -39,7 +38,7 @@ SHOCKS: Final = (1_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 REGIMES: Final = {
     "calm": ("calm", None, (20, 60)),
     "thin": ("october-10", 0.25, (20, 50)),
-    "crash": ("october-10", None, (100, 122, 126, 130, 140, 160, 200)),
+    "crash": ("october-10", None, (130, 152, 156, 160, 170, 190, 230)),
 }
 WITHIN: Final = 0.15
 #: Seconds more that makers and flow go on in the slower comparison.
@@ -61,10 +60,11 @@ def states(seeds: range, falls: tuple[float, ...]) -> Iterator[State]:
     for seed in seeds:
         for regime, (name, bids, moments) in REGIMES.items():
             world = stage(scenario(name), seed)
+            begin = int(world.state[0]["time"])
             if bids is not None:
                 world.plan["bids"] = bids
             for moment in moments:
-                run(world, START + moment * SECOND)
+                run(world, begin + moment * SECOND)
                 best = int(world.state[0]["bid"])
                 # A crash may take the last bid: then there is nothing to sell into.
                 if best > 0:

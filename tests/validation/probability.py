@@ -17,7 +17,6 @@ from engine.statistics.evaluation import brier_skill, calibration_error, even_ed
 from engine.statistics.fitting import fit_model
 from ingest.simulator.advance import run
 from ingest.simulator.branches import chance, futures
-from ingest.simulator.frames import START
 from ingest.simulator.matching import Event
 from ingest.simulator.scenarios import scenario, stage
 from ingest.simulator.world import SECOND, World
@@ -33,7 +32,7 @@ KINDS: Final = {"harsher all at once": (HARSHER,), "harsher or gentler, each": (
 FALL: Final = 0.002
 AHEAD: Final = 10
 #: Scenario and moments, s.
-MOMENTS: Final = (("calm", (30,)), ("october-10", (80, 112, 126, 160, 240, 258, 275, 290, 310, 340, 370, 400)))
+MOMENTS: Final = (("calm", (30,)), ("october-10", (110, 142, 156, 190, 270, 288, 305, 320, 340, 370, 400, 430)))
 
 
 def together(worlds: Sequence[Told]) -> tuple[Floats, Ints]:
@@ -149,9 +148,11 @@ def measure_falls(seeds: range, count: int) -> list[Row]:
     for seed in seeds:
         for name, moments in MOMENTS:
             world = stage(scenario(name), seed)
+            begin = int(world.state[0]["time"])
+            begin = int(world.state[0]["time"])
             for moment in moments:
-                run(world, START + (moment - AHEAD) * SECOND)
-                sold = sold_lately(world, START + moment * SECOND)
+                run(world, begin + (moment - AHEAD) * SECOND)
+                sold = sold_lately(world, begin + moment * SECOND)
                 level = int(int(world.state[0]["bid"]) * (1.0 - FALL))
                 shock = float(claimed(State(name, world, [level]), world.accounts)[0])
                 until = int(world.state[0]["time"]) + AHEAD * SECOND
