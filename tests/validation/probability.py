@@ -149,7 +149,6 @@ def measure_falls(seeds: range, count: int) -> list[Row]:
         for name, moments in MOMENTS:
             world = stage(scenario(name), seed)
             begin = int(world.state[0]["time"])
-            begin = int(world.state[0]["time"])
             for moment in moments:
                 run(world, begin + (moment - AHEAD) * SECOND)
                 sold = sold_lately(world, begin + moment * SECOND)
