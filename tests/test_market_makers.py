@@ -1,4 +1,4 @@
-"""Rules of the simulated market: a maker without its hedge leaves, a named position sells the more the nearer its end."""
+"""Rules of the simulated market: a maker without its hedge leaves; nearer its trigger, a named position sells more."""
 
 import math
 from dataclasses import replace

@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from engine.config import EngineConfig
 from engine.pipeline import Pipeline
 from engine.schema import Rows
 from engine.topics import SIGNAL_DEPTH, SIGNAL_VACUUM
@@ -180,7 +181,7 @@ def records(seed: int, seconds: int) -> tuple[Seen, Floats, float]:
     """
     broadcast = Broadcast(replace(scenario("calm"), seconds=seconds), seed)
     change = comings(broadcast.world, seed)
-    pipeline = Pipeline(INSTRUMENT.asset)
+    pipeline = Pipeline(INSTRUMENT.asset, EngineConfig())
     session: Any = None
     times, depth, true, ratios = [], [], [], []
     for second in range(seconds):
@@ -194,9 +195,9 @@ def records(seed: int, seconds: int) -> tuple[Seen, Floats, float]:
                 ratios.append((share, np.nan if None in wide else 0.5 * (wide[0] + wide[1])))
                 continue
             place = value["bands"].index(BAND)
-            both = value["bid_base"][place], value["ask_base"][place]
+            both = [(value[side] or {place: None})[place] for side in ("bid_base", "ask_base")]
             times.append(value["time"])
-            depth.append(np.nan if None in both else float(both[0]) + float(both[1]))
+            depth.append(np.nan if None in both else sum(map(float, both)))
             true.append(share)
     return Seen(np.array(times), np.array(depth), np.array(true)), np.array(ratios), 0.0
 
