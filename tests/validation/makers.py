@@ -6,7 +6,8 @@ The engine publishes no such share. What a desk needs for it: of each depth reco
 Rows of "records" take the whole path, frames to depth records. The others, hours and days long, read the same depth off
 the market's own book each 100 ms, when the venue sends its frame: `measure` counts the records that say another one. A
 share here is a number of makers over all of them; each quotes alike. Where makers stay and quote less, depth alone
-cannot tell that from makers that leave: two rows say how much that costs.
+cannot tell that from makers that leave: two rows say how much that costs. Makers that are away for half of MEMORY or
+more become what is usual.
 """
 
 from collections.abc import Callable, Iterator
@@ -195,7 +196,8 @@ def records(seed: int, seconds: int, begin: Callable[[World, int], Change]) -> t
     change = begin(broadcast.world, seed)
     pipeline = Pipeline(INSTRUMENT.asset, EngineConfig())
     session: Any = None
-    times, depth = [], []
+    times: list[int] = []
+    depth: list[float] = []
     for second in range(seconds):
         change(broadcast.world, second)
         lines, _ = broadcast.second()
