@@ -33,7 +33,8 @@ def squeezed(maker: int) -> tuple[World, Rows]:
 
 
 def of(events: Rows, kind: Event) -> Rows:
-    return events[events["kind"] == kind]
+    found: Rows = events[events["kind"] == kind]
+    return found
 
 
 def test_a_maker_whose_hedge_is_liquidated_leaves_with_all_its_quotes() -> None:

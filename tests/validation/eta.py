@@ -1,8 +1,8 @@
 """The share of makers that are in, eta, against what the engine says of the book's depth.
 
 The engine publishes no eta. Here it is taken from its vacuum records: the mean over both sides of the depth within
-50 bps over its baseline, at most 1. Nothing in it is fitted. The alarm is the engine's own: a side that comes to be THIN
-or worse.
+50 bps over its baseline, at most 1. Nothing in it is fitted. The alarm is the engine's own: a side that comes to be
+THIN or worse.
 
 Worlds begin with two minutes of calm that end with an hour, so that the baseline is that of a past hour, as it is for
 an engine that has run for a while. Within its first hour the baseline is the median so far, and follows makers that
@@ -66,8 +66,9 @@ def share_of(told: Told) -> tuple[Floats, Floats]:
     for state in told.of("state"):
         at = int(np.searchsorted(times, state["at"], side="right")) - 1
         value = told.records[at][1] if at >= 0 else {}
-        ratios = [value.get(f"{side}_ratio_wide") for side in ("bid", "ask")]
-        if state["at"] >= CALM and None not in ratios:
+        said = (value.get(f"{side}_ratio_wide") for side in ("bid", "ask"))
+        ratios = [float(each) for each in said if each is not None]
+        if state["at"] >= CALM and len(ratios) == 2:
             estimates.append(min(float(np.mean(ratios)), 1.0))
             truths.append(float(state["eta_true"]))
     return np.array(estimates), np.array(truths)
