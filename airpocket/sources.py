@@ -13,6 +13,8 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final, Protocol, TypeAlias
 
+import orjson
+
 from engine import lake
 from engine.errors import BadConfig, BadFrame
 from engine.pipeline import Pipeline
@@ -52,7 +54,7 @@ class Source(Protocol):
 
 
 class TapeRows:
-    """Tapes through sessions of their own; files that no recorder of ours named are one recording."""
+    """Tapes through sessions of their own; files that no recorder of ours named are one recording of each venue."""
 
     def __init__(self, paths: Iterable[Path | str], venue: str | None = None, until: int | None = None) -> None:
         self.unit = "lines"
@@ -91,13 +93,13 @@ class TapeRows:
             yield from linger.flush()
 
     def _open(self, paths: Iterable[Path | str], venue: str | None) -> Iterator[Closed]:
-        groups: dict[Path | None, list[Path]] = {}
+        groups: dict[Path | str, list[Path]] = {}
         captures: list[Path] = []
         for path in expand(paths):
             if recording_of(path) is None and is_capture(path):
                 captures.append(path)
             else:
-                groups.setdefault(recording_of(path), []).append(path)
+                groups.setdefault(recording_of(path) or venue_of(path), []).append(path)
         if captures:
             yield from self._open_captures(captures, venue)
         for parts in groups.values():
@@ -179,6 +181,14 @@ class TapeRows:
                 if (each.what is What.RECEIVED and each.connection in mine) or each.what is What.ANSWER
             ]
             yield self._by_line(lines, *self._sit(foreign_session(load(name), frames)))
+
+
+def venue_of(path: Path) -> str:
+    """Name the venue that a tape's first line states, empty where it states none."""
+    for _, raw in read([path]):
+        line = orjson.loads(raw) if raw.startswith(b'{"airpocket":"start"') else {}
+        return str(line.get("venue", ""))
+    return ""
 
 
 class LakeRows:

@@ -89,6 +89,14 @@ def test_each_venue_has_a_tape_and_one_truth_names_the_instruments(
         }
         assert heard == {each for each in wanted if each.startswith(venue)}
         assert "gaps 0, frames refused 0" in done.stderr
+    # All of them at once, and the lake that they become, say the same.
+    tapes, lake = [*said["tapes"].values()], str(tmp_path / "lake")
+    digests = []
+    for arguments in (["replay", *tapes, "--digest"], ["convert", *tapes, "--to", lake], ["replay", lake, "--digest"]):
+        command = [sys.executable, "-m", "airpocket", *arguments]
+        digests.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert len(digests[0]) > 60
+    assert digests[0] == digests[2]
 
 
 def test_each_venue_is_served_on_a_port_of_its_own(tmp_path: Path) -> None:
