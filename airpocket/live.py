@@ -21,6 +21,7 @@ from airpocket.settled import settled
 from engine.errors import AirpocketError, BadConfig
 from engine.schema import Batch, Channel, Record
 from engine.topics import RAW
+from ingest.control import START
 from ingest.feed import Feed
 from ingest.linger import Linger
 from ingest.stamp import Stamp
@@ -32,8 +33,6 @@ OVERRIDES: Final = ("channels", "proxy", "rest_url", "socket_url")
 DELIVER: Final = 4.0
 #: Makes a venue's recorder, given its name and what writes the first line of each part of its tape.
 Recorder: TypeAlias = Callable[[str, Callable[[int], bytes]], Sink]
-
-START: Final = b'{"airpocket":"start"'
 
 log = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from engine.pipeline import Pipeline
 from engine.schema import Batch, Kind
 from engine.trust import OK
 from ingest.captures import What, is_capture, lines_of, read_capture, venues_of
+from ingest.control import START
 from ingest.linger import Linger
 from ingest.session import Session, foreign_session, open_session
 from ingest.tape import Tape, Tear, Text, expand, read, recording_of
@@ -186,7 +187,7 @@ class TapeRows:
 def venue_of(path: Path) -> str:
     """Name the venue that a tape's first line states, empty where it states none."""
     for _, raw in read([path]):
-        line = orjson.loads(raw) if raw.startswith(b'{"airpocket":"start"') else {}
+        line = orjson.loads(raw) if raw.startswith(START) else {}
         return str(line.get("venue", ""))
     return ""
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from engine.schema import FAMILY, INSTRUMENT, MESSAGE, Batch, empty
 from ingest.linger import MESSAGE_BYTES, Linger, Piece
-from ingest.rows import HEAD, WORDS, Words, rows_before
+from ingest.rows import HEAD, PARTS, WORDS, Words, rows_before
+from ingest.scanner import SHORTEST
 from ingest.session import Session
 from ingest.stretch import (
     BEGINS,
@@ -44,13 +45,10 @@ from ingest.venues import Decoder, Plain, PlainDecoder
 
 #: After a line that is not plain the next stretch is tried at once, then after twice as many lines, and so on to this.
 PATIENCE: Final = 64
-#: Bytes that make a row at least, as in `ingest.scanner`, and a line.
-SHORTEST: Final = 10
-PARTS: Final = ("levels", "trades", "liquidations", "references")
 #: The parts of a batch that has no rows; to make them for each would take as long as the rest of it.
 NOTHING: Final = {
     "instruments": empty(INSTRUMENT),
-    **{part: empty(family) for part, family in zip(PARTS, FAMILIES, strict=True)},
+    **{PARTS[family]: empty(family) for family in FAMILIES},
 }
 
 
@@ -139,11 +137,11 @@ class Bulk:
         for row in groups.tolist():
             end, count = row[BEGINS], row[COUNTS]
             own = dict(NOTHING)
-            for n, (name, family) in enumerate(zip(PARTS, FAMILIES, strict=True)):
+            for n, family in enumerate(FAMILIES):
                 width, held = family.itemsize // 8, row[COUNTS + 1 + n]
                 if held:
                     stop = row[BEGINS + 1 + n]
-                    own[name] = parts[n][(stop - held) // width : stop // width]
+                    own[PARTS[family]] = parts[n][(stop - held) // width : stop // width]
             key, asset = self._names[row[GROUP_OWNER]]
             batch = Batch(instrument=key, asset=asset, messages=messages[end - count : end], **own)
             size = MESSAGE_BYTES * count + 8 * sum(row[COUNTS + 1 : BEGINS])

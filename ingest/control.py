@@ -10,6 +10,8 @@ from engine.instrument import Instrument
 
 #: How every control line begins; a venue's frame that begins so is refused, or it could speak for the feed.
 MARK: Final = b'{"airpocket":'
+#: How the line begins that opens a tape.
+START: Final = MARK + b'"start"'
 VERSION: Final = 1
 
 

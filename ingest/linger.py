@@ -13,22 +13,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.schema import FAMILY, INSTRUMENT, LEVEL, LIQUIDATION, MESSAGE, REFERENCE, TRADE, Batch, Rows
+from engine.schema import FAMILY, MESSAGE, Batch, Rows
+from ingest.rows import PARTS
 
 #: Bytes of one encoded message before its rows.
 MESSAGE_BYTES: Final = 88
 #: Rows of one batch at most: a group of the encoding counts to 65534.
 ROWS: Final = 60_000
 
-_PARTS: Final = {
-    LEVEL: "levels",
-    TRADE: "trades",
-    LIQUIDATION: "liquidations",
-    REFERENCE: "references",
-    INSTRUMENT: "instruments",
-}
 #: Kind -> the part of a Batch that holds its rows, and how many bytes one takes.
-_FAMILIES: Final = {int(kind): (_PARTS[family], family.itemsize) for kind, family in FAMILY.items()}
+_FAMILIES: Final = {int(kind): (PARTS[family], family.itemsize) for kind, family in FAMILY.items()}
 _RECEIVED, _COUNT, _KIND = (MESSAGE.names.index(name) for name in ("received", "count", "kind"))  # type: ignore[union-attr]
 
 
@@ -49,7 +43,7 @@ class Linger:
         self.interval = interval
         self._max_bytes = max_bytes
         #: So many bytes make one group, whatever rows they are.
-        self._most = min(max_bytes, ROWS * min(family.itemsize for family in _PARTS))
+        self._most = min(max_bytes, ROWS * min(family.itemsize for family in PARTS))
         #: Window -> instrument -> batches, closed ones and the open one's pieces.
         self._windows: dict[int, dict[str, _Pile]] = {}
         self._newest = 0
@@ -154,7 +148,7 @@ class _Pile:
 
     def put_whole(self, piece: Piece, max_bytes: int) -> bool:
         """Put many messages at once; False where they do not all fit into one group, and nothing is put."""
-        held = {part: rows for part in _PARTS.values() if len(rows := getattr(piece.batch, part))}
+        held = {part: rows for part in PARTS.values() if len(rows := getattr(piece.batch, part))}
         count = sum(map(len, held.values()))
         if self._bytes + piece.size > max_bytes or self._rows + count > ROWS:
             return False
@@ -173,7 +167,7 @@ class _Pile:
 
 def _split(batch: Batch, messages: Sequence[tuple[Any, ...]]) -> Iterable[Batch]:
     """Give each message a batch of its own."""
-    taken = dict.fromkeys(_PARTS.values(), 0)
+    taken = dict.fromkeys(PARTS.values(), 0)
     for index, message in enumerate(messages):
         parts: dict[str, Rows] = {}
         if message[_KIND] in _FAMILIES:

@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.schema import MESSAGE, Kind, Rows
+from engine.schema import INSTRUMENT, LEVEL, LIQUIDATION, MESSAGE, REFERENCE, TRADE, Kind, Rows
 
 #: Memory as 64-bit integers, as a kernel takes it at the least cost.
 Words: TypeAlias = NDArray[np.int64]
@@ -19,6 +19,15 @@ MESSAGE_AT, MESSAGES_END, ROWS_AT, HEAD = range(4)
 
 #: A trade id at most this far behind the newest is a repetition; further behind, a new numbering.
 REPEATED: Final = 1_000_000
+
+#: Family -> the part of a Batch that holds its rows.
+PARTS: Final = {
+    LEVEL: "levels",
+    TRADE: "trades",
+    LIQUIDATION: "liquidations",
+    REFERENCE: "references",
+    INSTRUMENT: "instruments",
+}
 
 _LAYOUT: Final = Struct("<7q4IH2B4x")
 _PADDED: Final = MESSAGE.itemsize

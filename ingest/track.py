@@ -25,7 +25,7 @@ from engine.schema import (
 from ingest.freshness import Lane
 from ingest.mirror import Mirror
 from ingest.request import STATUS_PAUSES, Request, backoff
-from ingest.rows import REPEATED
+from ingest.rows import PARTS, REPEATED
 from ingest.rows import message as message_row
 from ingest.sync import BookSync, State, Verdict
 from ingest.venues import SECOND, Decoded, Venue
@@ -37,23 +37,15 @@ OWED: Final = 10 * SECOND
 
 _NONE: Final = {family: empty(family) for family in (LEVEL, TRADE, LIQUIDATION, REFERENCE, INSTRUMENT)}
 _NO_LEVELS, _NO_TRADES, _NO_LIQUIDATIONS, _NO_REFERENCES, _NO_INSTRUMENTS = _NONE.values()
-#: Kind -> which array of a Batch its rows go to.
-_PART: Final = {
-    LEVEL: "levels",
-    TRADE: "trades",
-    LIQUIDATION: "liquidations",
-    REFERENCE: "references",
-    INSTRUMENT: "instruments",
-}
 
 # To make a frozen dataclass took as long as to decode its frame; to fill its slots takes a third of that.
 _new: Final = Batch.__new__
 _set_instrument, _set_asset, _set_messages, *_set_rows = (
-    getattr(Batch, name).__set__ for name in ("instrument", "asset", "messages", *_PART.values())
+    getattr(Batch, name).__set__ for name in ("instrument", "asset", "messages", *PARTS.values())
 )
 _set_levels, _set_trades, _set_liquidations, _set_references, _set_instruments = _set_rows
 #: Kind -> what puts its rows into a Batch.
-_PUT: Final[dict[int, Any]] = {int(kind): getattr(Batch, _PART[family]).__set__ for kind, family in FAMILY.items()}
+_PUT: Final[dict[int, Any]] = {int(kind): getattr(Batch, PARTS[family]).__set__ for kind, family in FAMILY.items()}
 
 #: Rows lend their bytes to a Struct, which their type stubs do not say.
 _IDS: Final[Any] = Struct("<3q18xB").unpack_from

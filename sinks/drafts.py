@@ -1,15 +1,38 @@
 """Files that are published together, at the end, or not at all; each has a name that was never used."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from types import TracebackType
+from typing import BinaryIO, Final, Self
 
 from engine.errors import BadConfig, Undelivered
 
 #: What the name of a file ends in that is not published.
 PART: Final = ".tmp"
+
+
+class Published(ABC):
+    """What publishes its files together: leaving the block without an error closes, with one aborts."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Publish everything."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Remove what is not published."""
 
 
 class Drafts:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -24,13 +24,14 @@ from engine.errors import BadConfig, BadRecord, Undelivered
 from engine.lake import BOOK, CHANNELS, HOUR, MESSAGES, ROWS, Channel
 from engine.schema import VERSION, Batch, Kind, Rows
 from sinks.columns import File
+from sinks.drafts import Published
 
 #: Batches of an instrument are sorted into channels when they have so many messages or levels.
 _STAGE: Final = 4_096
 _STAGE_LEVELS: Final = 65_536
 
 
-class ParquetSink:
+class ParquetSink(Published):
     """Write to a lake; leaving the block without an error closes, with one aborts."""
 
     def __init__(self, folder: Path, group: int | None = None) -> None:
@@ -49,15 +50,6 @@ class ParquetSink:
         self._before: dict[str, int] = {}
         self._closed: list[File] = []
         self._held = _Held(folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def write(self, batches: Iterable[Batch]) -> None:
         """Take batches in the order in which the engine takes them. Raises BadRecord, BadConfig, Undelivered."""

@@ -1,19 +1,17 @@
 """What sinks share whose formats print numbers: batches wait for their units, files are published together or never."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from engine.instrument import Instrument
 from engine.schema import Batch
-from sinks.drafts import Drafts
+from sinks.drafts import Drafts, Published
 from sinks.units import Units
 
 
-class PrintedSink(ABC):
+class PrintedSink(Published):
     """A sink of such a format; leaving the block without an error closes, with one aborts."""
 
     def __init__(self, folder: Path) -> None:
@@ -22,15 +20,6 @@ class PrintedSink(ABC):
         self.left_out: Counter[str] = Counter()
         self._units = Units()
         self._drafts = Drafts(folder)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     @property
     def paths(self) -> list[Path]:

@@ -10,13 +10,11 @@ from ingest.session import Session, open_session
 from ingest.simulator.broadcast import Broadcast
 from ingest.simulator.scenarios import INSTRUMENT, scenario
 from ingest.simulator.world import World
-
-#: Per side, 1 or -1, price -> size in wire decimals.
-Book = dict[int, dict[int, int]]
+from tests.rebuilt import Book
 
 
 def book_of(world: World) -> Book:
-    """Read a market's own book."""
+    """Read a market's own book, in wire decimals."""
     row = world.state[0]
     size, bid, ask = row["size"], int(row["bid"]), int(row["ask"])
     sides = {1: np.flatnonzero(size[: bid + 1]), -1: ask + np.flatnonzero(size[ask:])}

@@ -19,6 +19,7 @@ from ingest.simulator.scenarios import INSTRUMENT, Scenario, scenario
 from ingest.simulator.telling import SNAPSHOT, Line
 from ingest.simulator.world import SECOND, plan
 from tests.rebuilt import Book, apply
+from tests.simulated import book_of
 
 SYMBOL = INSTRUMENT.symbol
 
@@ -42,16 +43,6 @@ class Heard:
     end: dict[str, Any] = field(default_factory=dict)
 
 
-def own_book(broadcast: Broadcast) -> Book:
-    row = broadcast.world.state[0]
-    bids, asks = np.flatnonzero(row["size"][: row["bid"] + 1]), row["ask"] + np.flatnonzero(row["size"][row["ask"] :])
-    sides = {1: bids, -1: asks}
-    return {
-        side: {int(p) * INSTRUMENT.tick: int(row["size"][p]) * INSTRUMENT.lot for p in prices}
-        for side, prices in sides.items()
-    }
-
-
 def hear(wanted: Scenario, seed: int, start: int | None = None) -> Heard:
     heard = Heard()
     broadcast = Broadcast(wanted, seed, start)
@@ -67,7 +58,7 @@ def hear(wanted: Scenario, seed: int, start: int | None = None) -> Heard:
                     apply(book, batch)
         heard.lines += lines
         heard.truths += truths
-        own = own_book(broadcast)
+        own = book_of(broadcast.world)
         heard.most = max(heard.most, *(len(side) for side in own.values()))
         # The last frame of a second leaves before its end; what the flow did since is not told yet.
         told = {s: {p * INSTRUMENT.tick: q * INSTRUMENT.lot for p, q in broadcast.book[s].items()} for s in (1, -1)}
@@ -108,7 +99,7 @@ def test_after_a_frame_the_book_that_was_told_is_the_simulator_s_own() -> None:
     for _ in range(2):
         broadcast.second()
         told = {s: {p * INSTRUMENT.tick: q for p, q in broadcast.book[s].items()} for s in (1, -1)}
-        assert told == own_book(broadcast)
+        assert told == book_of(broadcast.world)
         assert len(told[1]) > 150
 
 

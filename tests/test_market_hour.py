@@ -19,7 +19,8 @@ from ingest.simulator.broadcast import Broadcast
 from ingest.simulator.frames import MILLISECOND, START
 from ingest.simulator.scenarios import INSTRUMENT, scenario
 from ingest.simulator.world import SECOND
-from tests.simulated import Book, book_of
+from tests.rebuilt import Book
+from tests.simulated import book_of
 
 #: Scenario, seed, seconds: 3,600 at least, and plans longer than those that have a name.
 MARKETS: Final = (

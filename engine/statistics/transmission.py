@@ -63,13 +63,14 @@ def transmit(source: Floats, target: Floats, state: Bools, window: Window, confi
     ends, begins = events + window.after, events - window.before
     share, low, high = regress(source[ends] - source[begins], target[ends] - target[begins], confidence)
     delays = np.array([lag_of(source, target, int(event), window) for event in events])
+    earliest, latest = order_interval(delays, confidence)
     return Transmission(
         share=share,
         share_low=low,
         share_high=high,
         delay=float(np.median(delays)),
-        delay_low=order_interval(delays, confidence)[0],
-        delay_high=order_interval(delays, confidence)[1],
+        delay_low=earliest,
+        delay_high=latest,
         events=len(events),
     )
 
