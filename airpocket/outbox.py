@@ -68,7 +68,7 @@ class Outbox:
         """Wait no longer for a sink that is stuck: what is queued is not delivered."""
         with self._changed:
             if self._bytes and self.error is None:
-                self.error = Undelivered(f"the sink left {self._bytes} bytes of rows for {waited:.0f} s")
+                self.error = self._late(waited)
                 self._waiting.clear()
                 self._changed.notify_all()
 
@@ -81,7 +81,10 @@ class Outbox:
         if self.error is not None:
             raise self.error
         if self._thread.is_alive():
-            raise Undelivered(f"the sink took more than {timeout:.0f} s to deliver {self._bytes} bytes of rows")
+            raise self._late(timeout)
+
+    def _late(self, waited: float) -> Undelivered:
+        return Undelivered(f"the sink left {self._bytes} bytes of rows undelivered for {waited:.0f} s")
 
     def _run(self) -> None:
         try:

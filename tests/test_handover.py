@@ -10,6 +10,7 @@ import pytest
 
 from engine.instrument import Instrument
 from engine.kernel import COMPILED
+from engine.schema import Kind
 from ingest.faults import Faults
 from ingest.handover import Handover
 from ingest.venues import Venue
@@ -27,6 +28,14 @@ def btc(binance_tapes: Path) -> Path:
 def frames(caught: Caught, stream: str) -> list[bytes]:
     mark = f'{{"stream":"btcusdt@{stream}"'.encode()
     return [raw for _, raw in caught.tape if raw.startswith(mark)]
+
+
+def books_begun(caught: Caught) -> int:
+    """Count the books that were begun while depth frames came: a handover that the end cuts off may begin another."""
+    mark = b'{"stream":"btcusdt@depth'
+    last = max(at for at, raw in caught.tape if raw.startswith(mark))
+    rows = [row for batch in caught.batches for row in batch.messages]
+    return sum(row["kind"] == Kind.RESYNC and row["received"] < last for row in rows)
 
 
 #: Plain Python decodes a twentieth as fast: at 20 times the market's pace it falls behind, and a feed that is behind
@@ -56,7 +65,7 @@ def test_nothing_is_lost_or_doubled_when_connections_live_a_second(btc: Path, sp
         mark = f'{{"stream":"btcusdt@{stream}"'.encode()
         assert frames(caught, stream) == [raw for _, raw in lines if raw.startswith(mark)]
     assert caught.kinds()["GAP"] == 0
-    assert caught.kinds()["RESYNC"] == 2
+    assert books_begun(caught) == 1
     ledger = Ledger(Oracle(btc)).take(caught.batches)
     assert ledger.differed == 0
     assert all(b - a == 1 for a, b in pairwise(ledger.trades))
@@ -92,7 +101,7 @@ def test_an_announced_shutdown_is_answered_with_a_new_connection(btc: Path) -> N
     opens = [line["connection"] for line in caught.lines if line["airpocket"] == "open"]
     assert opens == [1, 2]
     assert caught.kinds()["GAP"] == 0
-    assert caught.kinds()["RESYNC"] == 2
+    assert books_begun(caught) == 1
     assert frames(caught, "depth@0ms") == [raw for _, raw in lines if raw.startswith(b'{"stream":"btcusdt@depth')]
 
 
