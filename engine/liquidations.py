@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from engine import liquidation_exposures, liquidation_grid, liquidation_weights
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.kernel import inner, kernel
+from engine.kernel import inlined_entry, inner, kernel
 from engine.liquidation_exposures import EXPOSURES, exposures_of, note_traded
 from engine.liquidation_grid import BUCKETS, CLASSES, cross, empty_grid, enter, leave
 from engine.liquidation_weights import SAMPLED, WHOLE, learn, mapped
@@ -143,7 +143,7 @@ def native(size: int, unit: Rows) -> float:
     return float(size / unit[0]["size"] * unit[0]["contract_size"])
 
 
-@kernel
+@inlined_entry
 def take_trades(memory: Rows, settings: Rows, trades: Rows, unit: Rows, now: int) -> None:
     """Take TRADE rows: the bar's price, and what they cross."""
     own, money = memory[0], unit[0]

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from engine import liquidations, tail
-from engine.kernel import inner, kernel
+from engine.kernel import inlined, kernel
 from engine.ladder import ASK, BID, NOTHING, OFF_CENTRE, OUT_OF_RANGE, Ints, apply, share, size_at
 from engine.money import QUANTO
 from engine.schema import Flag, Kind, Rows
@@ -141,6 +141,7 @@ def step(
                 if at["action"] == REPLACE:
                     return SNAPSHOT
             elif kind == TRADE and at["named"] and (messages[i]["flags"] & HISTORY) == 0:
+                printed = trades[at["trades"] : at["trades"] + count]
                 take_trades(
                     memory,
                     flow_memory,
@@ -150,11 +151,10 @@ def step(
                     tail_memory,
                     tail_settings,
                     unit,
-                    trades[at["trades"] : at["trades"] + count],
+                    printed,
                     max(memory[0]["clock"], messages[i]["received"]),
                 )
                 if usable(memory, book, sizes, far, unit):
-                    printed = trades[at["trades"] : at["trades"] + count]
                     tail.take_trades(whole_tail, tail_settings, printed, unit, at["clock"])
             elif kind in (INSTRUMENT_ROW, REFERENCE, LIQUIDATION):
                 return OTHER
@@ -165,7 +165,7 @@ def step(
     return END
 
 
-@inner
+@inlined
 def is_time(cursor: Rows, received: int) -> bool:
     """Let row time move on to a message's stamp; say whether anybody waits for that."""
     at = cursor[0]
@@ -173,7 +173,7 @@ def is_time(cursor: Rows, received: int) -> bool:
     return bool(at["clock"] >= at["limit"] or received >= at["due"])
 
 
-@inner
+@inlined
 def take_book(
     cursor: Rows,
     memory: Rows,
@@ -207,7 +207,7 @@ def take_book(
     return action
 
 
-@inner
+@inlined
 def take_trades(
     memory: Rows,
     flow_memory: Rows,
@@ -228,7 +228,7 @@ def take_trades(
         tail.take_trades(tail_memory, tail_settings, trades, unit, now)
 
 
-@inner
+@inlined
 def usable(memory: Rows, book: Rows, sizes: Ints, far: Ints, unit: Rows) -> bool:
     """Say whether a book counts among those of its asset: known, with a mid, and sizes that are base units."""
     own = memory[0]
@@ -238,7 +238,7 @@ def usable(memory: Rows, book: Rows, sizes: Ints, far: Ints, unit: Rows) -> bool
     return bool(bid_size > 0 and ask_size > 0)
 
 
-@inner
+@inlined
 def settle(
     cursor: Rows, limits: Ints, memory: Rows, book: Rows, sizes: Ints, far: Ints, messages: Rows, i: int, rows: Rows
 ) -> None:
@@ -260,7 +260,7 @@ def settle(
     at["records"], at["due"], at["alarm"] = records, min(due, at["cell_ends"]), alarm
 
 
-@inner
+@inlined
 def best(book: Rows, sizes: Ints, far: Ints) -> tuple[int, int, int, int]:
     """Return best bid, its size, best ask, its size; zeros where a side is empty."""
     own = book[0]
@@ -268,7 +268,7 @@ def best(book: Rows, sizes: Ints, far: Ints) -> tuple[int, int, int, int]:
     return bid, size_at(book, sizes, far, BID, bid), ask, size_at(book, sizes, far, ASK, ask)
 
 
-@inner
+@inlined
 def pass_on(cursor: Rows, kind: int, count: int) -> None:
     """Go on to the next message."""
     at = cursor[0]
