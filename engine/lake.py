@@ -19,11 +19,13 @@ Integers are wire decimals, as in `engine.schema`; the key-value metadata of eve
 rows these are, how many decimals they have, and how many messages of the instrument its conversion wrote before.
 """
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,9 +131,34 @@ META_RUN: Final = "run"
 META_BEFORE: Final = "before"
 #: Sequence of the slice's last message; its file's name says the first.
 META_LAST: Final = "last"
+#: Of messages, where it is there: per row group the columns of one value, so that a reader may spare itself to read
+#: them; `stated` makes its text, and `columns_stated` reads it.
+META_SAME: Final = "same"
 #: Decimals of prices and of sizes. Absent before the first INSTRUMENT row.
 META_PRICE: Final = "price_decimals"
 META_SIZE: Final = "size_decimals"
+
+
+def stated(same: Sequence[Mapping[str, int]]) -> str:
+    """Say per row group which columns have one value; a sum (CRC-32) stands before it, as the footer has none."""
+    text = json.dumps(same, separators=(",", ":"))
+    return f"{crc32(text.encode()):08x} {text}"
+
+
+def columns_stated(text: str, channel: Channel, groups: int) -> list[dict[str, int]]:
+    """Read what `stated` made. Raises ValueError for anything else."""
+    summed, _, said = text.partition(" ")
+    if summed != f"{crc32(said.encode()):08x}":
+        raise ValueError(f"its text has CRC-32 {crc32(said.encode()):08x}, allowed is {summed!r}, which stands before it")
+    same = json.loads(said)
+    if not isinstance(same, list) or len(same) != groups:
+        raise ValueError(f"it states no {groups} row groups")
+    for columns in same:
+        for name, value in columns.items():
+            kind = channel.columns.get(name, "binary")
+            if kind == "binary" or not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+                raise ValueError(f"{name!r} {value} is no number of the channel {channel.name}")
+    return same
 
 
 def folder_of(channel: str, instrument: str, received: int) -> str:
@@ -168,6 +195,11 @@ def offsets(kinds: NDArray[np.uint8], counts: NDArray[np.uint32]) -> dict[str, A
             if at[-1]:
                 found[channel.part] = at
     return found
+
+
+def whose(kind: int) -> int:
+    """Give the index in ROWS of the channel that a kind's rows are in, or NOWHERE."""
+    return _WHOSE[kind]
 
 
 def _whose(kinds: NDArray[np.uint8]) -> NDArray[np.uint8]:

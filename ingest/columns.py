@@ -6,6 +6,7 @@ in what order, does not depend on it, and an error is raised where its row group
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,14 +16,27 @@ import pyarrow.parquet as pq
 
 from engine import lake
 from engine.errors import BadRecord
-from engine.lake import LESS, MESSAGES, Channel, stored
+from engine.lake import BOOK, LESS, MESSAGES, Channel, stored
 from engine.schema import VERSION, Rows
+from ingest.laying import FALLS, FAULTY, lay_levels, lay_messages, place, stepped
 
 Made = TypeVar("Made")
 #: Rows that columns are laid into at once, so that they stay in a core's cache until all columns are there.
 BLOCK: Final = 8_192
-#: What is read of a row group: rows, and the columns that they were laid from, `sequence` among those of messages.
-Read = tuple[Rows, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What is read of a row group."""
+
+    rows: Rows
+    #: What the rows were laid from, `sequence` among those of messages.
+    columns: Mapping[str, Any]
+    #: Of messages: what none may be, whether their sequence does not rise, `lake.offsets`, and their sum with messages.
+    fault: str | None = None
+    falls: bool = False
+    offsets: Mapping[str, Any] = field(default_factory=dict)
+    heights: Any = None
 
 
 class Table:
@@ -40,6 +54,8 @@ class Table:
         self.groups = found.num_row_groups
         #: Rows in all, and those not yet given out.
         self.total = self.left = found.num_rows
+        #: Per row group the columns that have one value, which the metadata state.
+        self._same: Sequence[Mapping[str, int]] = self._guard(self._stated, f"{lake.META_SAME} in the metadata")
         self._group = 0
         self._rows = np.zeros(0, channel.family)
 
@@ -57,7 +73,7 @@ class Table:
     def counts(self, group: int) -> Mapping[str, Any]:
         """Read of a row group of messages only what says which rows are whose."""
         self._wait()
-        return self._read(group, ("kind", "count"))[1]
+        return self._read(group, ("kind", "count")).columns
 
     def read(self, group: int) -> Read:
         """Read a row group, and have the next one read."""
@@ -74,7 +90,7 @@ class Table:
     def ready(self) -> int:
         """Say how many of the next rows lie in one row group."""
         if not len(self._rows) and self.left:
-            self._rows, _ = self.read(self._group)
+            self._rows = self.read(self._group).rows
             self._group += 1
         return len(self._rows)
 
@@ -87,7 +103,7 @@ class Table:
         while count > len(self._rows):
             count -= len(self._rows)
             pieces.append(self._rows)
-            self._rows, _ = self.read(self._group)
+            self._rows = self.read(self._group).rows
             self._group += 1
         taken, self._rows = self._rows[:count], self._rows[count:]
         pieces = [piece for piece in (*pieces, taken) if len(piece)]
@@ -116,27 +132,63 @@ class Table:
         return came
 
     def _read(self, group: int, fields: Sequence[str]) -> Read:
-        """Read fields of a row group into the family's rows."""
+        """Read fields of a row group, and lay the family's rows where these are all."""
         if group >= self.groups:
             raise BadRecord(f"{self.path} has {self.groups} row groups, and more rows than they hold")
-        kinds, family = self._channel.columns, self._channel.family
-        names = [*fields, "sequence"] if self._channel is MESSAGES and "received" in fields else fields
+        whole = fields == self._channel.fields
+        names = [*fields, "sequence"] if self._channel is MESSAGES and whole else fields
 
         def read() -> Read:
-            table = self._file.read_row_group(group, columns=[stored(name) for name in names], use_threads=False)
-            columns = {n: _plain(table, stored(n), kinds[stored(n)], family[n] if n in fields else None) for n in names}
-            for name in LESS.keys() & columns.keys():
-                columns[name] = columns[name] + columns[LESS[name]]
-            rows = _empty(len(table), family)
-            if sum(family[name].itemsize for name in fields) < family.itemsize:
-                rows.view(np.uint8)[:] = 0
-            into = [(rows[name], columns[name]) for name in fields]
-            for begin in range(0, len(rows), BLOCK):
-                for field, column in into:
-                    field[begin : begin + BLOCK] = column[begin : begin + BLOCK]
-            return rows, columns
+            count, columns = self._columns(group, names)
+            return self._lay(count, columns) if whole else Read(_empty(0, self._channel.family), columns)
 
         return self._guard(read, f"row group {group}")
+
+    def _columns(self, group: int, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
+        """Read columns by the names of their fields; what the metadata state is not read."""
+        kinds, family, same = self._channel.columns, self._channel.family, self._same[group]
+        asked = [stored(name) for name in names if stored(name) not in same]
+        table = self._file.read_row_group(group, columns=asked, use_threads=False)
+        count = self._file.metadata.row_group(group).num_rows
+        columns = {}
+        for name in names:
+            kept = stored(name)
+            if kept in same:
+                columns[name] = np.broadcast_to(np.dtype(kinds[kept]).type(same[kept]), count)
+            else:
+                columns[name] = _plain(table, kept, kinds[kept], family[name] if name in family.names else None)
+                if len(columns[name]) != count:
+                    raise ValueError(f"column {kept} has {len(columns[name])} rows, its row group has {count}")
+        for name in LESS.keys() & columns.keys():
+            if same.get(stored(name)) == 0:
+                columns[name] = columns[LESS[name]]
+            else:
+                columns[name] = columns[name] + columns[LESS[name]]
+        return count, columns
+
+    def _lay(self, count: int, columns: dict[str, Any]) -> Read:
+        family = self._channel.family
+        rows = _empty(count, family)
+        if self._channel is MESSAGES:
+            found, sums = lay_messages(columns, rows)
+            fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"]) if found & FAULTY else None
+            words = (1 + np.count_nonzero(sums), count + 1)
+            out = _empty(words[0] * words[1], np.dtype(np.int64)).reshape(words)
+            parts = {} if fault else place(columns, sums, out)
+            return Read(rows, columns, fault=fault, falls=bool(found & FALLS), offsets=parts, heights=out[0])
+        if self._channel is BOOK:
+            lay_levels(*(stepped(columns[name])[0] for name in ("price", "size")), rows.view(np.int64).reshape(-1, 2))
+            return Read(rows, columns)
+        if sum(family[name].itemsize for name in columns) < family.itemsize:
+            rows.view(np.uint8)[:] = 0
+        for begin in range(0, len(rows), BLOCK):
+            for name in columns:
+                rows[name][begin : begin + BLOCK] = columns[name][begin : begin + BLOCK]
+        return Read(rows, columns)
+
+    def _stated(self) -> Sequence[Mapping[str, int]]:
+        text = self.meta.get(lake.META_SAME)
+        return [{}] * self.groups if text is None else lake.columns_stated(text, self._channel, self.groups)
 
     def _check(self, instrument: str) -> None:
         """Refuse a file that is none of ours, or of another version, or in another's place."""

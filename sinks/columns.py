@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.lake import BOOK, MESSAGES, PART, Channel
+from engine.lake import BOOK, MESSAGES, META_SAME, PART, Channel, stated
 
 #: Of zstd: 9 takes no longer to read than 3, and about 0.1 s longer to write a million levels.
 LEVEL: Final = 9
@@ -79,7 +79,7 @@ def _writer(sink: Any, schema: pa.Schema, encodings: dict[str, tuple[str, str]])
 class File:
     """One file while it is written; it is open only while something goes to it."""
 
-    __slots__ = ("_tail", "channel", "part", "path", "rows", "writer")
+    __slots__ = ("_same", "_tail", "channel", "part", "path", "rows", "writer")
 
     def __init__(self, channel: Channel, path: Path) -> None:
         self.channel, self.path, self.rows = channel, path, 0
@@ -87,6 +87,8 @@ class File:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.part.write_bytes(b"")
         self._tail = _Tail()
+        #: Of messages: per row group the columns that have one value.
+        self._same: list[dict[str, int]] = []
         self.writer: pq.ParquetWriter | None = None
 
     def write(self, columns: dict[str, Any]) -> None:
@@ -97,6 +99,9 @@ class File:
         if self.writer is None:
             encodings = {name: encoding_of(self.channel, name, table.column(name)) for name in kinds}
             self.writer = _writer(self._tail, schema, encodings)
+        if self.channel is MESSAGES:
+            one = {name: int(columns[name][0]) for name in kinds if (columns[name] == columns[name][0]).all()}
+            self._same.append(one)
         self.writer.write_table(table, row_group_size=max(1, len(table)))
         self.rows += len(table)
         with self.part.open("ab") as file:
@@ -114,6 +119,8 @@ class File:
     def end(self, meta: dict[str, str]) -> None:
         """Write the footer behind at least one row group, and all of it to the disk."""
         assert self.writer is not None
+        if self._same:
+            meta = {**meta, META_SAME: stated(self._same)}
         self.writer.add_key_value_metadata(meta)
         self.writer.close()
         with self.part.open("ab") as file:

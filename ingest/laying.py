@@ -1,0 +1,138 @@
+"""Columns in, rows out: the kernels that lay a lake's messages and levels, and check messages on the way.
+
+A column is an array with a step: 1, or 0 where one value stands for all rows. In plain Python the same functions run.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine import lake
+from engine.kernel import kernel
+from engine.lake import MESSAGES, ROWS
+from engine.schema import Kind, Rows
+
+#: What `lay_messages` found, as bits: a sequence that does not rise, a message that may not be.
+FALLS: Final = 1
+FAULTY: Final = 2
+
+#: Per kind the index in ROWS of the channel of its rows; lake.NOWHERE: it has none; _UNKNOWN: there is no such kind.
+_UNKNOWN: Final = 254
+_WHOSE: Final = np.array([lake.whose(kind) if 1 <= kind <= max(Kind) else _UNKNOWN for kind in range(256)], np.uint8)
+
+_FIELDS: Final = MESSAGES.fields
+_RECEIVED: Final = _FIELDS.index("received")
+_MONOTONIC: Final = _FIELDS.index("monotonic")
+_EXCHANGED: Final = _FIELDS.index("exchanged")
+_PUBLISHED: Final = _FIELDS.index("published")
+_FIRST: Final = _FIELDS.index("first")
+_LAST: Final = _FIELDS.index("last")
+_PREVIOUS: Final = _FIELDS.index("previous")
+_EPOCH: Final = _FIELDS.index("epoch")
+_FLAGS: Final = _FIELDS.index("flags")
+_COUNT: Final = _FIELDS.index("count")
+_BIDS: Final = _FIELDS.index("bids")
+_CONNECTION: Final = _FIELDS.index("connection")
+_KIND: Final = _FIELDS.index("kind")
+_STATUS: Final = _FIELDS.index("status")
+
+
+@kernel
+def _lay_messages(columns: Any, steps: Any, sequence: Any, sequence_step: int, whose: Any, rows: Any, sums: Any) -> int:
+    """Lay every field of each message, sum the counts by `whose`, and give the bits of what is wrong."""
+    found, last = 0, 0
+    for i in range(len(rows)):
+        kind, count, bids = (
+            columns[_KIND][i * steps[_KIND]],
+            columns[_COUNT][i * steps[_COUNT]],
+            columns[_BIDS][i * steps[_BIDS]],
+        )
+        row = rows[i]
+        row["received"] = columns[_RECEIVED][i * steps[_RECEIVED]]
+        row["monotonic"] = columns[_MONOTONIC][i * steps[_MONOTONIC]]
+        row["exchanged"] = columns[_EXCHANGED][i * steps[_EXCHANGED]]
+        row["published"] = columns[_PUBLISHED][i * steps[_PUBLISHED]]
+        row["first"] = columns[_FIRST][i * steps[_FIRST]]
+        row["last"] = columns[_LAST][i * steps[_LAST]]
+        row["previous"] = columns[_PREVIOUS][i * steps[_PREVIOUS]]
+        row["epoch"] = columns[_EPOCH][i * steps[_EPOCH]]
+        row["flags"] = columns[_FLAGS][i * steps[_FLAGS]]
+        row["count"] = count
+        row["bids"] = bids
+        row["connection"] = columns[_CONNECTION][i * steps[_CONNECTION]]
+        row["kind"] = kind
+        row["status"] = columns[_STATUS][i * steps[_STATUS]]
+        channel = whose[kind]
+        if channel == _UNKNOWN or (channel == lake.NOWHERE and count) or bids > (count if channel == 0 else 0):
+            found |= FAULTY
+        sums[channel] += count
+        at = sequence[i * sequence_step]
+        if i and at <= last:
+            found |= FALLS
+        last = at
+    return found
+
+
+@kernel
+def _place(kinds: Any, kind_step: int, counts: Any, count_step: int, slots: Any, out: Any) -> None:
+    """Say where each message's rows begin, by channel that has some, and first how many messages and rows precede it."""
+    used = len(out) - 1
+    last = out.shape[1] - 1
+    for i in range(last):
+        height = i
+        for slot in range(1, used + 1):
+            height += out[slot, i]
+            out[slot, i + 1] = out[slot, i]
+        out[0, i] = height
+        own = slots[kinds[i * kind_step]]
+        if own:
+            out[own, i + 1] += counts[i * count_step]
+    height = last
+    for slot in range(1, used + 1):
+        height += out[slot, last]
+    out[0, last] = height
+
+
+@kernel
+def lay_levels(prices: Any, sizes: Any, words: Any) -> None:
+    """Lay prices and sizes, n each, side by side into n x 2 words."""
+    for i in range(len(words)):
+        words[i, 0] = prices[i]
+        words[i, 1] = sizes[i]
+
+
+def lay_messages(columns: dict[str, Any], rows: Rows) -> tuple[int, NDArray[np.int64]]:
+    """Lay a row group's columns, `sequence` among them, into rows.
+
+    Gives the bits of what is wrong, and how many rows of each of ROWS the messages promise.
+    """
+    laid = tuple(stepped(columns[name])[0] for name in _FIELDS)
+    steps = np.array([stepped(columns[name])[1] for name in _FIELDS], np.int64)
+    sums = np.zeros(256, np.int64)
+    found = _lay_messages(laid, steps, *stepped(columns["sequence"]), _WHOSE, rows, sums)
+    return int(found), sums[: len(ROWS)]
+
+
+def place(columns: dict[str, Any], sums: NDArray[np.int64], out: NDArray[np.int64]) -> dict[str, Any]:
+    """Give `lake.offsets` of messages without a fault, of parts that have rows, in memory that is handed in.
+
+    `out` has a row of n + 1 words for the sum of all of them, then one for each part.
+    """
+    slots = np.zeros(256, np.int64)
+    parts = {}
+    for index in np.flatnonzero(sums).tolist():
+        parts[ROWS[index].part] = out[len(parts) + 1]
+        slots[_WHOSE == index] = len(parts)
+    out[:, 0] = 0
+    _place(*stepped(columns["kind"]), *stepped(columns["count"]), slots, out)
+    return parts
+
+
+def stepped(column: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Give a column as kernels take it, which write to none."""
+    if len(column) and column.strides == (0,):
+        return column[:1], 0
+    column = column[:]
+    column.flags.writeable = False
+    return column, 1
