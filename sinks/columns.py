@@ -15,46 +15,50 @@ import pyarrow.parquet as pq
 
 from engine.lake import BOOK, MESSAGES, META_SAME, PART, Channel, stated
 
-#: Of zstd: 9 takes no longer to read than 3, and about 0.1 s longer to write a million levels.
-LEVEL: Final = 9
-
-#: Encoding and codec of a column: neighbours differ by little; bytes of one weight are alike; values repeat themselves.
-RISING: Final = ("DELTA_BINARY_PACKED", "zstd")
-ALIKE: Final = ("BYTE_STREAM_SPLIT", "zstd")
-SMALL: Final = ("BYTE_STREAM_SPLIT", "lz4")
-FEW: Final = ("RLE_DICTIONARY", "zstd")
+#: Encoding, codec and its level. A level costs the writer alone: up to 9 a tenth of a second or so for a million levels.
+Choice = tuple[str, str, int | None]
+#: Neighbours differ by little; bytes of one weight are alike; values repeat themselves.
+RISING: Final[Choice] = ("DELTA_BINARY_PACKED", "zstd", 9)
+ALIKE: Final[Choice] = ("BYTE_STREAM_SPLIT", "zstd", 9)
+#: The same for half the time to read, and a tenth to a sixth more bytes.
+QUICK: Final[Choice] = ("BYTE_STREAM_SPLIT", "lz4", 9)
+FEW: Final[Choice] = ("RLE_DICTIONARY", "zstd", 9)
 #: Hardly any value at all: what a codec would save is not worth calling it.
-ONE: Final = ("RLE_DICTIONARY", "none")
+ONE: Final[Choice] = ("RLE_DICTIONARY", "none", None)
 #: Long strings of values come again.
-AGAIN: Final = ("PLAIN", "zstd")
+AGAIN: Final[Choice] = ("PLAIN", "zstd", 9)
+#: The same of small numbers.
+SHORT: Final[Choice] = ("PLAIN", "lz4", 9)
+#: Stamps of a coarse clock, many of them alike, are worth a longer search.
+COARSE: Final[Choice] = ("DELTA_BINARY_PACKED", "zstd", 15)
 
-_ENCODINGS: Final = {
-    **dict.fromkeys(("received", "monotonic", "exchanged", "sequence_less_received", "id", "next"), RISING),
+_ENCODINGS: Final[dict[str, Choice]] = {
+    **dict.fromkeys(("received", "monotonic", "sequence_less_received", "id", "next"), RISING),
+    "exchanged": COARSE,
     **dict.fromkeys(("average", "value", "last"), ALIKE),
-    **dict.fromkeys(("count", "bids", "kind"), SMALL),
+    **dict.fromkeys(("count", "bids"), QUICK),
     **dict.fromkeys(("previous", "first_less_last"), AGAIN),
     **dict.fromkeys(("flags", "connection", "status"), ONE),
 }
 #: Where a channel has another one: each row of the book repeats what is said of its message, for desks alone.
-_OWN: Final = {
-    BOOK.name: {"last": AGAIN, "kind": FEW},
-    MESSAGES.name: {"epoch": ONE},
+_OWN: Final[dict[str, dict[str, Choice]]] = {
+    BOOK.name: {"received": AGAIN, "last": AGAIN, "kind": FEW},
+    MESSAGES.name: {"epoch": ONE, "kind": SHORT},
 }
 
 
 #: Of each of these the smaller.
-_TRIED: Final = ("price", "size")
-_CHOICES: Final = (ALIKE, FEW)
+_TRIED: Final[dict[str, tuple[Choice, Choice]]] = {"price": (QUICK, FEW), "size": (ALIKE, FEW)}
 
 
-def encoding_of(channel: Channel, column: str, values: Any) -> tuple[str, str]:
+def encoding_of(channel: Channel, column: str, values: Any) -> Choice:
     """Give a column's encoding and codec, by its values in the first row group where that decides."""
     if column in _TRIED:
-        return min(_CHOICES, key=lambda choice: _size(values, choice))
+        return min(_TRIED[column], key=lambda choice: _size(values, choice))
     return _OWN.get(channel.name, {}).get(column) or _ENCODINGS.get(column, FEW)
 
 
-def _size(values: Any, choice: tuple[str, str]) -> int:
+def _size(values: Any, choice: Choice) -> int:
     """Say how many bytes a column takes."""
     table = pa.table({"column": values})
     sink = pa.BufferOutputStream()
@@ -63,14 +67,15 @@ def _size(values: Any, choice: tuple[str, str]) -> int:
     return int(sink.getvalue().size)
 
 
-def _writer(sink: Any, schema: pa.Schema, encodings: dict[str, tuple[str, str]]) -> pq.ParquetWriter:
+def _writer(sink: Any, schema: pa.Schema, choices: dict[str, Choice]) -> pq.ParquetWriter:
+    encodings = {name: encoding for name, (encoding, _, _) in choices.items()}
     return pq.ParquetWriter(
         sink,
         schema,
-        compression={name: codec for name, (_, codec) in encodings.items()},
-        compression_level={name: LEVEL for name, (_, codec) in encodings.items() if codec == "zstd"} or None,
-        use_dictionary=[name for name, (encoding, _) in encodings.items() if encoding == "RLE_DICTIONARY"],
-        column_encoding={n: encoding for n, (encoding, _) in encodings.items() if encoding != "RLE_DICTIONARY"} or None,
+        compression={name: codec for name, (_, codec, _) in choices.items()},
+        compression_level={name: level for name, (_, _, level) in choices.items() if level is not None} or None,
+        use_dictionary=[name for name, encoding in encodings.items() if encoding == "RLE_DICTIONARY"],
+        column_encoding={n: encoding for n, encoding in encodings.items() if encoding != "RLE_DICTIONARY"} or None,
         write_page_checksum=True,
         store_schema=False,
     )
