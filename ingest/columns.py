@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from engine import lake
 from engine.errors import BadRecord
-from engine.lake import BOOK, LESS, MESSAGES, Channel, stored
+from engine.lake import BOOK, MESSAGES, VERSIONS, WITHOUT_STEPS, Channel, Group
 from engine.schema import VERSION, Rows
 from ingest.laying import FALLS, FAULTY, lay_levels, lay_messages, place, stepped
 
@@ -54,8 +54,8 @@ class Table:
         self.groups = found.num_row_groups
         #: Rows in all, and those not yet given out.
         self.total = self.left = found.num_rows
-        #: Per row group the columns that have one value, which the metadata state.
-        self._same: Sequence[Mapping[str, int]] = self._guard(self._stated, f"{lake.META_SAME} in the metadata")
+        #: What the metadata say of each row group.
+        self._said = self._guard(self._groups_said, f"{lake.META_GROUPS} in its metadata")
         self._group = 0
         self._rows = np.zeros(0, channel.family)
 
@@ -63,7 +63,7 @@ class Table:
         """Give the earliest and latest receive time of a row group, by its statistics."""
 
         def spanned() -> tuple[int, int]:
-            known = self._file.metadata.row_group(group).column(list(self._channel.columns).index("received"))
+            known = self._file.metadata.row_group(group).column(list(self._kinds).index("received"))
             if known.statistics is None or not known.statistics.has_min_max:
                 raise ValueError("no statistics of received")
             return known.statistics.min, known.statistics.max
@@ -140,37 +140,37 @@ class Table:
 
         def read() -> Read:
             count, columns = self._columns(group, names)
-            return self._lay(count, columns) if whole else Read(_empty(0, self._channel.family), columns)
+            return self._lay(group, count, columns) if whole else Read(_empty(0, self._channel.family), columns)
 
         return self._guard(read, f"row group {group}")
 
     def _columns(self, group: int, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
-        """Read columns by the names of their fields; what the metadata state is not read."""
-        kinds, family, same = self._channel.columns, self._channel.family, self._same[group]
-        asked = [stored(name) for name in names if stored(name) not in same]
+        """Read columns by the names of their fields, as they are stored; what the metadata say is not read."""
+        family, same = self._channel.family, self._said[group].same
+        kept = {name: self._channel.stored(name, self._version) for name in names}
+        asked = [column for column in kept.values() if column not in same]
         table = self._file.read_row_group(group, columns=asked, use_threads=False)
         count = self._file.metadata.row_group(group).num_rows
         columns = {}
-        for name in names:
-            kept = stored(name)
-            if kept in same:
-                columns[name] = np.broadcast_to(np.dtype(kinds[kept]).type(same[kept]), count)
+        for name, column in kept.items():
+            kind = self._kinds[column]
+            if column in same:
+                columns[name] = np.broadcast_to(np.array(same[column], kind), count)
             else:
-                columns[name] = _plain(table, kept, kinds[kept], family[name] if name in family.names else None)
+                columns[name] = _plain(table, column, kind, family[name] if name in family.names else None)
                 if len(columns[name]) != count:
-                    raise ValueError(f"column {kept} has {len(columns[name])} rows, its row group has {count}")
-        for name in LESS.keys() & columns.keys():
-            if same.get(stored(name)) == 0:
-                columns[name] = columns[LESS[name]]
-            else:
-                columns[name] = columns[name] + columns[LESS[name]]
+                    raise ValueError(f"column {column} has {len(columns[name])} rows, its row group has {count}")
+        if "sequence" in columns:
+            sequence, received = columns["sequence"], columns["received"]
+            columns["sequence"] = received if same.get(kept["sequence"]) == 0 else sequence + received
         return count, columns
 
-    def _lay(self, count: int, columns: dict[str, Any]) -> Read:
+    def _lay(self, group: int, count: int, columns: dict[str, Any]) -> Read:
         family = self._channel.family
         rows = _empty(count, family)
         if self._channel is MESSAGES:
-            found, sums = lay_messages(columns, rows)
+            before = None if self._version == WITHOUT_STEPS else self._said[group].before
+            found, sums = lay_messages(columns, before, rows)
             fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"]) if found & FAULTY else None
             words = (1 + np.count_nonzero(sums), count + 1)
             out = _empty(words[0] * words[1], np.dtype(np.int64)).reshape(words)
@@ -186,28 +186,34 @@ class Table:
                 rows[name][begin : begin + BLOCK] = columns[name][begin : begin + BLOCK]
         return Read(rows, columns)
 
-    def _stated(self) -> Sequence[Mapping[str, int]]:
-        text = self.meta.get(lake.META_SAME)
-        return [{}] * self.groups if text is None else lake.columns_stated(text, self._channel, self.groups)
+    def _groups_said(self) -> Sequence[Group]:
+        if self._channel is not MESSAGES or self._version == WITHOUT_STEPS:
+            return [Group()] * self.groups
+        return lake.groups_of(self.meta[lake.META_GROUPS], self.groups)
 
     def _check(self, instrument: str) -> None:
         """Refuse a file that is none of ours, or of another version, or in another's place."""
         expected = {
-            lake.META_VERSION: str(lake.VERSION),
-            "rows": str(VERSION),
-            lake.META_CHANNEL: self._channel.name,
-            lake.META_INSTRUMENT: instrument,
+            lake.META_VERSION: tuple(map(str, VERSIONS)),
+            "rows": (str(VERSION),),
+            lake.META_CHANNEL: (self._channel.name,),
+            lake.META_INSTRUMENT: (instrument,),
         }
         for key, allowed in expected.items():
-            if self.meta.get(key) != allowed:
-                raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {allowed!r}")
-        for key in (lake.META_RUN, lake.META_BEFORE, lake.META_LAST, lake.META_ASSET):
+            if self.meta.get(key) not in allowed:
+                either = " or ".join(map(repr, allowed))
+                raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {either}")
+        self._version = int(self.meta[lake.META_VERSION])
+        needed = [lake.META_RUN, lake.META_BEFORE, lake.META_LAST, lake.META_ASSET]
+        if self._channel is MESSAGES and self._version != WITHOUT_STEPS:
+            needed.append(lake.META_GROUPS)
+        for key in needed:
             if key not in self.meta:
-                raise BadRecord(f"{self.path} has no {key} in its metadata, which every file of a lake has")
+                raise BadRecord(f"{self.path} has no {key} in its metadata, which every such file of a lake has")
         met = self._guard(lambda: {field.name: str(field.type) for field in self._file.schema_arrow})
-        columns = dict(self._channel.columns)
-        if list(met.items()) != list(columns.items()):
-            raise BadRecord(f"{self.path} has columns {met}, allowed are {columns}")
+        self._kinds = self._channel.columns_of(self._version)
+        if list(met.items()) != list(self._kinds.items()):
+            raise BadRecord(f"{self.path} has columns {met}, allowed are {dict(self._kinds)}")
 
     def _guard(self, read: Callable[[], Made], what: str = "the file") -> Made:
         """Say whose bytes cannot be read."""

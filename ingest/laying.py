@@ -3,6 +3,7 @@
 A column is an array with a step: 1, or 0 where one value stands for all rows. In plain Python the same functions run.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine import lake
 from engine.kernel import kernel
-from engine.lake import MESSAGES, ROWS
+from engine.lake import MESSAGES, ROWS, Before
 from engine.schema import Kind, Rows
 
 #: What `lay_messages` found, as bits: a sequence that does not rise, a message that may not be.
@@ -39,23 +40,33 @@ _STATUS: Final = _FIELDS.index("status")
 
 
 @kernel
-def _lay_messages(columns: Any, steps: Any, sequence: Any, sequence_step: int, whose: Any, rows: Any, sums: Any) -> int:
-    """Lay every field of each message, sum the counts by `whose`, and give the bits of what is wrong."""
-    found, last = 0, 0
+def _lay_messages(
+    columns: Any, steps: Any, sequence: Any, sequence_step: int, whose: Any, clock: Any, ids: Any, rows: Any, sums: Any
+) -> int:
+    """Lay every field of each message, sum the counts by `whose`, and give the bits of what is wrong.
+
+    Where `clock` has a word, `exchanged`, `last` and `previous` are steps: it holds the message before's exchanged, and
+    `ids` by kind its `last`, and what `previous` is more than.
+    """
+    found, sequence_before = 0, 0
+    stepwise = len(clock) > 0
     for i in range(len(rows)):
-        kind, count, bids = (
-            columns[_KIND][i * steps[_KIND]],
-            columns[_COUNT][i * steps[_COUNT]],
-            columns[_BIDS][i * steps[_BIDS]],
-        )
+        kind, count = columns[_KIND][i * steps[_KIND]], columns[_COUNT][i * steps[_COUNT]]
+        bids, previous = columns[_BIDS][i * steps[_BIDS]], columns[_PREVIOUS][i * steps[_PREVIOUS]]
+        exchanged, last = columns[_EXCHANGED][i * steps[_EXCHANGED]], columns[_LAST][i * steps[_LAST]]
+        if stepwise:
+            exchanged += clock[0]
+            last += ids[kind, 0]
+            previous += ids[kind, 1]
+            clock[0], ids[kind, 0], ids[kind, 1] = exchanged, last, -1 if previous == -1 else last
         row = rows[i]
         row["received"] = columns[_RECEIVED][i * steps[_RECEIVED]]
         row["monotonic"] = columns[_MONOTONIC][i * steps[_MONOTONIC]]
-        row["exchanged"] = columns[_EXCHANGED][i * steps[_EXCHANGED]]
-        row["published"] = columns[_PUBLISHED][i * steps[_PUBLISHED]]
-        row["first"] = columns[_FIRST][i * steps[_FIRST]]
-        row["last"] = columns[_LAST][i * steps[_LAST]]
-        row["previous"] = columns[_PREVIOUS][i * steps[_PREVIOUS]]
+        row["exchanged"] = exchanged
+        row["published"] = columns[_PUBLISHED][i * steps[_PUBLISHED]] + exchanged
+        row["first"] = columns[_FIRST][i * steps[_FIRST]] + last
+        row["last"] = last
+        row["previous"] = previous
         row["epoch"] = columns[_EPOCH][i * steps[_EPOCH]]
         row["flags"] = columns[_FLAGS][i * steps[_FLAGS]]
         row["count"] = count
@@ -68,9 +79,9 @@ def _lay_messages(columns: Any, steps: Any, sequence: Any, sequence_step: int, w
             found |= FAULTY
         sums[channel] += count
         at = sequence[i * sequence_step]
-        if i and at <= last:
+        if i and at <= sequence_before:
             found |= FALLS
-        last = at
+        sequence_before = at
     return found
 
 
@@ -102,19 +113,28 @@ def lay_levels(prices: Any, sizes: Any, words: Any) -> None:
         words[i, 1] = sizes[i]
 
 
-def lay_messages(columns: dict[str, Any], rows: Rows) -> tuple[int, NDArray[np.int64]]:
-    """Lay a row group's columns, `sequence` among them, into rows.
+def lay_messages(columns: Mapping[str, Any], before: Before | None, rows: Rows) -> tuple[int, NDArray[np.int64]]:
+    """Lay a row group's columns, as they are stored, and `sequence` among them, into rows.
 
-    Gives the bits of what is wrong, and how many rows of each of ROWS the messages promise.
+    `before` is what the messages before say, None where columns hold no steps. Gives the bits of what is wrong, and how
+    many rows of each of ROWS the messages promise.
     """
     laid = tuple(stepped(columns[name])[0] for name in _FIELDS)
     steps = np.array([stepped(columns[name])[1] for name in _FIELDS], np.int64)
+    clock = np.array([] if before is None else [before.exchanged], np.int64)
+    ids = np.zeros((256, 2), np.int64)
+    if before is not None:
+        ids[:, 1] = -1
+        for kind, last in before.last.items():
+            ids[kind] = last, before.linked[kind]
     sums = np.zeros(256, np.int64)
-    found = _lay_messages(laid, steps, *stepped(columns["sequence"]), _WHOSE, rows, sums)
+    # Differences wrap, of which numpy would warn where kernels are plain Python.
+    with np.errstate(over="ignore"):
+        found = _lay_messages(laid, steps, *stepped(columns["sequence"]), _WHOSE, clock, ids, rows, sums)
     return int(found), sums[: len(ROWS)]
 
 
-def place(columns: dict[str, Any], sums: NDArray[np.int64], out: NDArray[np.int64]) -> dict[str, Any]:
+def place(columns: Mapping[str, Any], sums: NDArray[np.int64], out: NDArray[np.int64]) -> dict[str, Any]:
     """Give `lake.offsets` of messages without a fault, of parts that have rows, in memory that is handed in.
 
     `out` has a row of n + 1 words for the sum of all of them, then one for each part.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.lake import BOOK, MESSAGES, META_SAME, PART, Channel, stated
+from engine.lake import BOOK, MESSAGES, META_GROUPS, PART, Before, Channel, Group, text_of
 
 #: Encoding, codec and its level. A level costs the writer alone: up to 9 a tenth of a second or so for a million levels.
 Choice = tuple[str, str, int | None]
@@ -31,13 +31,15 @@ AGAIN: Final[Choice] = ("PLAIN", "zstd", 9)
 SHORT: Final[Choice] = ("PLAIN", "lz4", 9)
 #: Stamps of a coarse clock, many of them alike, are worth a longer search.
 COARSE: Final[Choice] = ("DELTA_BINARY_PACKED", "zstd", 15)
+#: Steps of such a clock.
+TICKS: Final[Choice] = ("RLE_DICTIONARY", "lz4", 9)
 
 _ENCODINGS: Final[dict[str, Choice]] = {
     **dict.fromkeys(("received", "monotonic", "sequence_less_received", "id", "next"), RISING),
     "exchanged": COARSE,
     **dict.fromkeys(("average", "value", "last"), ALIKE),
-    **dict.fromkeys(("count", "bids"), QUICK),
-    **dict.fromkeys(("previous", "first_less_last"), AGAIN),
+    **dict.fromkeys(("count", "bids", "last_step"), QUICK),
+    **dict.fromkeys(("previous_less_linked", "first_less_last"), AGAIN),
     **dict.fromkeys(("flags", "connection", "status"), ONE),
 }
 #: Where a channel has another one: each row of the book repeats what is said of its message, for desks alone.
@@ -48,7 +50,11 @@ _OWN: Final[dict[str, dict[str, Choice]]] = {
 
 
 #: Of each of these the smaller.
-_TRIED: Final[dict[str, tuple[Choice, Choice]]] = {"price": (QUICK, FEW), "size": (ALIKE, FEW)}
+_TRIED: Final[dict[str, tuple[Choice, Choice]]] = {
+    "price": (QUICK, FEW),
+    "size": (QUICK, FEW),
+    "exchanged_step": (TICKS, ALIKE),
+}
 
 
 def encoding_of(channel: Channel, column: str, values: Any) -> Choice:
@@ -84,7 +90,7 @@ def _writer(sink: Any, schema: pa.Schema, choices: dict[str, Choice]) -> pq.Parq
 class File:
     """One file while it is written; it is open only while something goes to it."""
 
-    __slots__ = ("_same", "_tail", "channel", "part", "path", "rows", "writer")
+    __slots__ = ("_groups", "_tail", "channel", "part", "path", "rows", "writer")
 
     def __init__(self, channel: Channel, path: Path) -> None:
         self.channel, self.path, self.rows = channel, path, 0
@@ -92,21 +98,21 @@ class File:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.part.write_bytes(b"")
         self._tail = _Tail()
-        #: Of messages: per row group the columns that have one value.
-        self._same: list[dict[str, int]] = []
+        #: Of messages.
+        self._groups: list[Group] = []
         self.writer: pq.ParquetWriter | None = None
 
-    def write(self, columns: dict[str, Any]) -> None:
-        """Write one row group."""
+    def write(self, columns: dict[str, Any], before: Before | None = None) -> None:
+        """Write one row group; of messages say what was before them."""
         kinds = self.channel.columns
         schema = pa.schema([pa.field(n, pa.type_for_alias(t), nullable=False) for n, t in kinds.items()])
         table = pa.table([_array(columns[n], t) for n, t in kinds.items()], schema=schema)
         if self.writer is None:
             encodings = {name: encoding_of(self.channel, name, table.column(name)) for name in kinds}
             self.writer = _writer(self._tail, schema, encodings)
-        if self.channel is MESSAGES:
-            one = {name: int(columns[name][0]) for name in kinds if (columns[name] == columns[name][0]).all()}
-            self._same.append(one)
+        if before is not None:
+            same = {name: int(columns[name][0]) for name in kinds if (columns[name] == columns[name][0]).all()}
+            self._groups.append(Group(before=before, same=same))
         self.writer.write_table(table, row_group_size=max(1, len(table)))
         self.rows += len(table)
         with self.part.open("ab") as file:
@@ -124,8 +130,8 @@ class File:
     def end(self, meta: dict[str, str]) -> None:
         """Write the footer behind at least one row group, and all of it to the disk."""
         assert self.writer is not None
-        if self._same:
-            meta = {**meta, META_SAME: stated(self._same)}
+        if self._groups:
+            meta = {**meta, META_GROUPS: text_of(self._groups)}
         self.writer.add_key_value_metadata(meta)
         self.writer.close()
         with self.part.open("ab") as file:

@@ -39,7 +39,7 @@ def test_row_groups_outside_a_filter_are_not_read(copy: Path) -> None:
         meta = pq.ParquetFile(path).metadata
         assert meta.num_row_groups > 4
         spoilt = bytearray(path.read_bytes())
-        at = list(lake.CHANNELS[channel == "book"].columns).index("size" if channel == "book" else "last")
+        at = list(lake.CHANNELS[channel == "book"].columns).index("size" if channel == "book" else "last_step")
         for group in (0, meta.num_row_groups - 1):
             column = meta.row_group(group).column(at)
             begin = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
@@ -98,11 +98,11 @@ def test_what_is_no_lake_is_named(copy: Path, tmp_path: Path) -> None:
     path = one(copy, "book")
     value = path.read_bytes()
     pq.write_table(pa.table({"price": [1]}), path)
-    with pytest.raises(BadRecord, match=rf"{path} has airpocket.lake None in its metadata, allowed is '2'"):
+    with pytest.raises(BadRecord, match=rf"{path} has airpocket.lake None in its metadata, allowed is '2' or '3'"):
         list(read(copy))
     table, meta = pq.read_table(pa.BufferReader(value)), pq.read_metadata(pa.BufferReader(value)).metadata
     for changes, columns, said in [
-        ({b"airpocket.lake": b"1"}, table, "has airpocket.lake '1' in its metadata, allowed is '2'"),
+        ({b"airpocket.lake": b"1"}, table, "has airpocket.lake '1' in its metadata, allowed is '2' or '3'"),
         ({b"rows": b"9"}, table, "has rows '9' in its metadata, allowed is '1'"),
         ({b"instrument": b"x:Y"}, table, "has instrument 'x:Y' in its metadata, allowed is 'binance_usdm:BTCUSDT'"),
         ({b"run": b"7"}, table, "has run '7', its messages have"),
