@@ -13,11 +13,11 @@ the sequence of its slice's first message, which no other slice of the lake has.
 
 Some numbers are stored by what they are more than another one, which is mostly little or nothing; int64 that wraps, so
 that every number comes back. In all channels (`LESS`) sequence = received + sequence_less_received, and of messages
-published = exchanged + published_less_exchanged, first = last + first_less_last. Of messages also (`STEPS`), in a file's
-order: exchanged is the sum of all exchanged_step so far; last is the sum of last_step so far of its kind's messages;
-previous = linked + previous_less_linked, where linked is the `last` of the kind's message before if that one states a
-previous, else -1. Where a row group begins in these sums, and which columns have one value in it, the file's metadata
-say too (`Group`), so that a reader may begin there and need not read these.
+published = exchanged + published_less_exchanged, first = last + first_less_last. Of messages also (`STEPS`), in the
+order of their file: exchanged is the sum of all exchanged_step so far; last is the sum of last_step so far of messages
+of its kind; previous = linked + previous_less_linked, where linked is the `last` of the kind's message before if that
+one states a previous, else -1. What these sums are before each row group, and which of its columns have one value, the
+metadata say too (`Group`), so that a reader may begin there and need not read those.
 
 Integers are wire decimals, as in `engine.schema`; the key-value metadata of every file says the schema's version, whose
 rows these are, how many decimals they have, and how many messages of the instrument its conversion wrote before.
@@ -230,7 +230,7 @@ def groups_of(text: str, count: int) -> list[Group]:
         raise ValueError(f"it is not of {count} row groups")
     try:
         return [_group_of(**each) for each in plain]
-    except (AttributeError, KeyError, OverflowError, TypeError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise ValueError(f"it says what no row group has: {error}") from error
 
 
@@ -302,9 +302,9 @@ def fault_of(batch: Batch, offsets: Mapping[str, Any]) -> str | None:
         promised = int(offsets[channel.part][-1]) if channel.part in offsets else 0
         if promised != len(rows):
             return f"{promised} {channel.part} are promised, {len(rows)} are there"
-        for field in channel.family.names or ():
-            if field.startswith("reserved") and rows[field].any():
-                return f"{channel.part} have a {field} that is not zero"
+        for name in channel.family.names or ():
+            if name.startswith("reserved") and rows[name].any():
+                return f"{channel.part} have a {name} that is not zero"
     return fault_in(messages["kind"], messages["count"], messages["bids"])
 
 

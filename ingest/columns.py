@@ -146,7 +146,7 @@ class Table:
 
     def _columns(self, group: int, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
         """Read columns by the names of their fields, as they are stored; what the metadata say is not read."""
-        family, same = self._channel.family, self._said[group].same
+        family, fields, same = self._channel.family, self._channel.fields, self._said[group].same
         kept = {name: self._channel.stored(name, self._version) for name in names}
         asked = [column for column in kept.values() if column not in same]
         table = self._file.read_row_group(group, columns=asked, use_threads=False)
@@ -155,9 +155,9 @@ class Table:
         for name, column in kept.items():
             kind = self._kinds[column]
             if column in same:
-                columns[name] = np.broadcast_to(np.array(same[column], kind), count)
+                columns[name] = np.ndarray(count, kind, np.array(same[column], kind), strides=(0,))
             else:
-                columns[name] = _plain(table, column, kind, family[name] if name in family.names else None)
+                columns[name] = _plain(table, column, kind, family[name] if name in fields else None)
                 if len(columns[name]) != count:
                     raise ValueError(f"column {column} has {len(columns[name])} rows, its row group has {count}")
         if "sequence" in columns:
@@ -172,12 +172,13 @@ class Table:
             before = None if self._version == WITHOUT_STEPS else self._said[group].before
             found, sums = lay_messages(columns, before, rows)
             fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"]) if found & FAULTY else None
-            words = (1 + np.count_nonzero(sums), count + 1)
-            out = _empty(words[0] * words[1], np.dtype(np.int64)).reshape(words)
+            words = 1 + int(np.count_nonzero(sums))
+            out: Any = _empty(words * (count + 1), np.dtype(np.int64)).reshape(words, count + 1)
             parts = {} if fault else place(columns, sums, out)
             return Read(rows, columns, fault=fault, falls=bool(found & FALLS), offsets=parts, heights=out[0])
         if self._channel is BOOK:
-            lay_levels(*(stepped(columns[name])[0] for name in ("price", "size")), rows.view(np.int64).reshape(-1, 2))
+            prices, sizes = (stepped(columns[name])[0] for name in ("price", "size"))
+            lay_levels(prices, sizes, rows.view(np.int64).reshape(-1, 2))
             return Read(rows, columns)
         if sum(family[name].itemsize for name in columns) < family.itemsize:
             rows.view(np.uint8)[:] = 0

@@ -87,7 +87,7 @@ def _lay_messages(
 
 @kernel
 def _place(kinds: Any, kind_step: int, counts: Any, count_step: int, slots: Any, out: Any) -> None:
-    """Say where each message's rows begin, by channel that has some, and first how many messages and rows precede it."""
+    """Say where each message's rows begin, by channel that has some; first, how many messages and rows are before."""
     used = len(out) - 1
     last = out.shape[1] - 1
     for i in range(last):
@@ -119,8 +119,8 @@ def lay_messages(columns: Mapping[str, Any], before: Before | None, rows: Rows) 
     `before` is what the messages before say, None where columns hold no steps. Gives the bits of what is wrong, and how
     many rows of each of ROWS the messages promise.
     """
-    laid = tuple(stepped(columns[name])[0] for name in _FIELDS)
-    steps = np.array([stepped(columns[name])[1] for name in _FIELDS], np.int64)
+    laid, each = zip(*(stepped(columns[name]) for name in _FIELDS), strict=True)
+    steps = np.array(each, np.int64)
     clock = np.array([] if before is None else [before.exchanged], np.int64)
     ids = np.zeros((256, 2), np.int64)
     if before is not None:
@@ -140,19 +140,18 @@ def place(columns: Mapping[str, Any], sums: NDArray[np.int64], out: NDArray[np.i
     `out` has a row of n + 1 words for the sum of all of them, then one for each part.
     """
     slots = np.zeros(256, np.int64)
-    parts = {}
+    parts: dict[str, Any] = {}
     for index in np.flatnonzero(sums).tolist():
         parts[ROWS[index].part] = out[len(parts) + 1]
-        slots[_WHOSE == index] = len(parts)
+        slots[index == _WHOSE] = len(parts)
     out[:, 0] = 0
     _place(*stepped(columns["kind"]), *stepped(columns["count"]), slots, out)
     return parts
 
 
 def stepped(column: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Give a column as kernels take it, which write to none."""
-    if len(column) and column.strides == (0,):
-        return column[:1], 0
-    column = column[:]
+    """Give a column as kernels take it, which write to none, and its step."""
+    step = 0 if column.strides == (0,) else 1
+    column = column[:] if step else column[:1]
     column.flags.writeable = False
-    return column, 1
+    return column, step

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 from engine.lake import BOOK, MESSAGES, META_GROUPS, PART, Before, Channel, Group, text_of
 
-#: Encoding, codec and its level. A level costs the writer alone: up to 9 a tenth of a second or so for a million levels.
+#: Encoding, codec and its level, which costs the writer alone: some tenths of a second for a million levels.
 Choice = tuple[str, str, int | None]
 #: Neighbours differ by little; bytes of one weight are alike; values repeat themselves.
 RISING: Final[Choice] = ("DELTA_BINARY_PACKED", "zstd", 9)
 ALIKE: Final[Choice] = ("BYTE_STREAM_SPLIT", "zstd", 9)
 #: The same for half the time to read, and a tenth to a sixth more bytes.
-QUICK: Final[Choice] = ("BYTE_STREAM_SPLIT", "lz4", 9)
+QUICK: Final[Choice] = ("BYTE_STREAM_SPLIT", "lz4", 12)
 FEW: Final[Choice] = ("RLE_DICTIONARY", "zstd", 9)
 #: Hardly any value at all: what a codec would save is not worth calling it.
 ONE: Final[Choice] = ("RLE_DICTIONARY", "none", None)
@@ -49,18 +49,20 @@ _OWN: Final[dict[str, dict[str, Choice]]] = {
 }
 
 
-#: Of each of these the smaller.
+#: Of each of these the smaller; a replay reads many prices and sizes of the book, and few others.
 _TRIED: Final[dict[str, tuple[Choice, Choice]]] = {
-    "price": (QUICK, FEW),
-    "size": (QUICK, FEW),
+    "price": (ALIKE, FEW),
+    "size": (ALIKE, FEW),
     "exchanged_step": (TICKS, ALIKE),
 }
+_TRIED_OF_BOOK: Final = dict.fromkeys(("price", "size"), (QUICK, FEW))
 
 
 def encoding_of(channel: Channel, column: str, values: Any) -> Choice:
     """Give a column's encoding and codec, by its values in the first row group where that decides."""
-    if column in _TRIED:
-        return min(_TRIED[column], key=lambda choice: _size(values, choice))
+    tried = (_TRIED_OF_BOOK if channel is BOOK else _TRIED).get(column)
+    if tried is not None:
+        return min(tried, key=lambda choice: _size(values, choice))
     return _OWN.get(channel.name, {}).get(column) or _ENCODINGS.get(column, FEW)
 
 
