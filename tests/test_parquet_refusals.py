@@ -137,7 +137,7 @@ def test_what_no_message_may_say_is_named_with_its_row_group(copy: Path) -> None
     aged(copy, 200)
     path = one(copy, "message")
     table, meta = pq.ParquetFile(path).read(), pq.read_metadata(path).metadata
-    at = table.column("kind").to_pylist().index(Kind.DELTA, 200)
+    at = table.column("kind").to_pylist().index(Kind.TRADE, 200)
     for name, value, said in [
         ("bids", int(table.column("count")[at].as_py()) + 1, "a message has more bids than levels"),
         ("kind", 77, "kinds are 2 to 77, allowed are 1 to"),
