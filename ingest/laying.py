@@ -41,12 +41,21 @@ _STATUS: Final = _FIELDS.index("status")
 
 @kernel
 def _lay_messages(
-    columns: Any, steps: Any, sequence: Any, sequence_step: int, whose: Any, clock: Any, ids: Any, rows: Any, sums: Any
+    columns: Any,
+    steps: Any,
+    sequence: Any,
+    sequence_step: int,
+    whose: Any,
+    clock: Any,
+    ids: Any,
+    rows: Any,
+    words: Any,
+    sums: Any,
 ) -> int:
     """Lay every field of each message, sum the counts by `whose`, and give the bits of what is wrong.
 
-    Where `clock` has a word, `exchanged`, `last` and `previous` are steps: it holds the message before's exchanged, and
-    `ids` by kind its `last`, and what `previous` is more than.
+    `words` are the memory of `rows`. Where `clock` has a word, `exchanged`, `last` and `previous` are steps: it holds
+    the message before's exchanged, and `ids` by kind its `last`, and what `previous` is more than.
     """
     found, sequence_before = 0, 0
     stepwise = len(clock) > 0
@@ -60,6 +69,8 @@ def _lay_messages(
             previous += ids[kind, 1]
             clock[0], ids[kind, 0], ids[kind, 1] = exchanged, last, -1 if previous == -1 else last
         row = rows[i]
+        # A row ends in padding.
+        words[i, words.shape[1] - 1] = 0
         row["received"] = columns[_RECEIVED][i * steps[_RECEIVED]]
         row["monotonic"] = columns[_MONOTONIC][i * steps[_MONOTONIC]]
         row["exchanged"] = exchanged
@@ -127,10 +138,10 @@ def lay_messages(columns: Mapping[str, Any], before: Before | None, rows: Rows) 
         ids[:, 1] = -1
         for kind, last in before.last.items():
             ids[kind] = last, before.linked[kind]
-    sums = np.zeros(256, np.int64)
+    sums, words = np.zeros(256, np.int64), rows.view(np.int64).reshape(len(rows), -1)
     # Differences wrap, of which numpy would warn where kernels are plain Python.
     with np.errstate(over="ignore"):
-        found = _lay_messages(laid, steps, *stepped(columns["sequence"]), _WHOSE, clock, ids, rows, sums)
+        found = _lay_messages(laid, steps, *stepped(columns["sequence"]), _WHOSE, clock, ids, rows, words, sums)
     return int(found), sums[: len(ROWS)]
 
 

@@ -21,7 +21,7 @@ from engine import lake
 from engine.errors import BadConfig
 from engine.kernel import COMPILED
 from engine.schema import Batch, Kind
-from ingest import parquet
+from ingest import columns, parquet
 from ingest.parquet import read
 from ingest.simulator.frames import START
 from sinks.parquet import ParquetSink
@@ -55,6 +55,25 @@ def test_any_messages_come_back_in_their_order(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parquet, "BATCH", most)
         assert each_message(read(folder)) == expected
+
+
+def test_every_byte_of_a_row_is_laid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = columns._empty
+
+    def dirty(count: int, family: np.dtype[Any]) -> Any:
+        rows = empty(count, family)
+        rows.view(np.uint8)[:] = 255
+        return rows
+
+    monkeypatch.setattr(columns, "_empty", dirty)
+    kinds = [kind for kind in Kind for _ in range(3)]
+    batch = made("one:A", "A", [(START + n, kind, 2) for n, kind in enumerate(kinds)])
+    written(tmp_path, [batch], 4)
+    found = list(read(tmp_path))
+    for part in ("messages", *(channel.part for channel in lake.ROWS)):
+        rows = b"".join(getattr(each, part).tobytes() for each in found)
+        assert rows == getattr(batch, part).tobytes()
+        assert rows
 
 
 def test_consecutive_messages_of_one_instrument_are_one_batch(tmp_path: Path) -> None:
