@@ -48,7 +48,7 @@ class Map:
             )
         )
         self.memory = liquidations.memory_of(config)
-        self.settings = liquidations.settings_of(config, "venue", "A")
+        self.settings = liquidations.settings_of(config, "venue:A", "A")
         self.exposures = exposures_of(config, "A")
 
     def trade(self, now: int, *trades: tuple[float, float]) -> None:

@@ -29,7 +29,7 @@ def joined(found: Map, side: int, index: int = -1) -> Joined:
     for i, row in enumerate(found.triggers(side)):
         marks[i], amounts[i], floors[i] = row
     n = len(found.triggers(side))
-    n = join(marks, amounts, floors, n, found.exposures, found.memory["gone"][0], side, index)
+    n = join(marks, amounts, floors, n, found.exposures, found.memory["gone"][0], side, index, 0.0, np.zeros((2, 64)))
     return list(zip(marks[:n].tolist(), amounts[:n].tolist(), floors[:n].tolist(), strict=True))
 
 
@@ -120,10 +120,11 @@ def test_joining_is_a_stable_merge(
     for i, (mark, amount) in enumerate(triggers):
         marks[i], amounts[i], floors[i] = mark, amount, mark - side
     rows = np.zeros(len(known), EXPOSURE)
+    rows["pass_through"] = 1.0
     gone = np.zeros(64, np.uint8)
     for i, (way, mark, over) in enumerate(known):
         rows[i]["side"], rows[i]["trigger"], rows[i]["quantity"], gone[i] = way, mark, 100 + i, over
-    n = join(marks, amounts, floors, len(triggers), rows, gone, side, -1)
+    n = join(marks, amounts, floors, len(triggers), rows, gone, side, -1, 0.0, np.zeros((2, 64)))
     here = [(float(mark), 100.0 + i) for i, (way, mark, over) in enumerate(known) if way == side and not over]
     expected = sorted([*((float(m), float(a)) for m, a in triggers), *here], key=lambda each: -each[0] * side)
     assert list(zip(marks[:n].tolist(), amounts[:n].tolist(), strict=True)) == expected
