@@ -7,7 +7,8 @@ going on, is found by bisection, under three venues:
     traded     liquidates at the price that trades, whatever finds no buyer above is sold below: what the engine assumes
     floored    the same, but no forced sale trades below its bankruptcy price, as the simulated venues have it
     marked     looks at its mark, the median of index, last price and the mid's average, each 100 ms; the engine is told
-               that rule, and the mark and index of the moment, as its feed tells them
+               that rule, and the mark and index of the moment, as its feed tells them. What share of a fall the index
+               has within the second it is told as a desk would find it: from sales in other worlds, the median
 
 Errors are |engine - truth| / truth. Where the market falls below the level with no sale at all the truth is 0 and there
 is no such error: these are left out, and counted. So are levels below which no bid rests: there the engine's figure is
@@ -30,7 +31,7 @@ from engine.mark import seen_by_mark
 from engine.schema import Rows
 from engine.triggers import placed
 from ingest.simulator.advance import ROOM, run
-from ingest.simulator.branches import bisect, critical_frozen, critical_sale, sell_frozen
+from ingest.simulator.branches import bisect, branch, critical_frozen, critical_sale, sell_frozen
 from ingest.simulator.margin import fall
 from ingest.simulator.population import Population, longs_of
 from ingest.simulator.scenarios import INSTRUMENT, scenario, stage
@@ -84,11 +85,23 @@ def bids_of(world: World) -> tuple[Floats, Floats]:
     return prices.astype(np.float64), row["size"][prices].astype(np.float64)
 
 
-def rule_of(world: World, seconds: float) -> MarkRule:
-    """Give the simulated venue's rule: the mid's average, and an index that the mid pulls after it."""
+def index_share(seeds: range, falls: tuple[float, ...]) -> float:
+    """Measure what share of a fall the index has a second after the sale that made it, the median of many."""
+    shares = []
+    for state in states(seeds, falls):
+        row, until = state.world.state[0], int(state.world.state[0]["time"]) + SECOND
+        still = float(branch(state.world, until).state[0]["fundamental"])
+        for level in state.levels:
+            sold = float(branch(state.world, until, sale=most_of(state, level)).state[0]["fundamental"])
+            shares.append((still - sold) / (float(row["mid"]) - level))
+    return float(np.median(shares))
+
+
+def rule_of(world: World, share: float) -> MarkRule:
+    """Give the simulated venue's rule, its index having such a share of a fall."""
     given = world.parameters[0]
     return MarkRule(
-        index=1.0 - math.exp(-float(given["pull"]) * seconds),
+        index=share,
         of="mid",
         average=float(given["average_life"]) / math.log(2.0),
         clamp=float(given["clamp"]),
@@ -182,15 +195,16 @@ def median_row(what: str, found: Floats, worlds: int) -> Row:
     return Row(what=what, measured=quartiles(found), wanted=f"median < {WITHIN:.0%}", met=met, worlds=worlds)
 
 
-def measure_critical(seeds: range, falls: tuple[float, ...]) -> list[Row]:
-    """Measure all of it over these seeds and falls."""
+def measure_critical(seeds: range, elsewhere: range, falls: tuple[float, ...]) -> list[Row]:
+    """Measure all of it over these seeds and falls; the index's share of a fall over the seeds elsewhere."""
     found = list(states(seeds, falls))
     worlds = len(seeds) * len(REGIMES)
     random = np.random.default_rng(1)
     events = np.empty(ROOM, EVENT)
     claims = np.array([claimed(state, state.world.accounts) for state in found])
     blind = np.array([claimed(state, state.world.accounts, MarkRule(index=0.0)) for state in found])
-    told = np.array([claimed(state, state.world.accounts, rule_of(state.world, 1)) for state in found])
+    share = index_share(elsewhere, falls)
+    told = np.array([claimed(state, state.world.accounts, rule_of(state.world, share)) for state in found])
     wrong = np.array([claimed(state, shuffled(state.world.accounts, random)) for state in found])
     still, live, later, floored, marked = (np.zeros(claims.shape) for _ in range(5))
     for at, state in enumerate(found):
@@ -232,7 +246,8 @@ def measure_critical(seeds: range, falls: tuple[float, ...]) -> list[Row]:
         )
     )
     apart_marked = errors(told, marked)
-    rows.append(median_row("live, the venue's mark, engine told the venue's rule", apart_marked, worlds))
+    rule = f"live, the venue's mark, engine told its rule, the index having {share:.1%} of a fall"
+    rows.append(median_row(rule, apart_marked, worlds))
     for regime in REGIMES:
         chosen = np.array([state.regime == regime for state in found])
         rows.append(median_row(f"the same, {regime}", apart_marked[chosen], len(seeds)))
@@ -300,5 +315,5 @@ def bare_row(found: list[State], worlds: int) -> Row:
 def measure(size: Size) -> list[Row]:
     """Measure it over a few worlds or many."""
     if size == Size.SMALL:
-        return measure_critical(range(1, 2), (0.005, 0.02))
-    return measure_critical(range(1, 9), (0.005, 0.01, 0.02, 0.03))
+        return measure_critical(range(1, 2), range(101, 102), (0.005, 0.02))
+    return measure_critical(range(1, 9), range(101, 104), (0.005, 0.01, 0.02, 0.03))
