@@ -183,7 +183,7 @@ class Forced:
     #: Place in SOURCES; share of longs' open interest, 0 to 1.
     source: int
     coverage: float
-    #: Share of a move that marks pass on.
+    #: Share of a move that marks pass on; of several venues the mean.
     pass_through: float
 
 
