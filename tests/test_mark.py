@@ -201,7 +201,8 @@ def told(config: EngineConfig, *marks: float, wait: int = 1, again: bool = False
         last = message(Kind.DELTA, wait + at * 1_000, [(9_000, at)], [], unit, last=1 + at, previous=at, epoch=1)
         records += pipeline.step(last)
     found = [orjson.loads(each.value) for each in records if each.topic == "signal.cascade.v1"]
-    return [each for each in found if "instrument" in each and each["mid"] is not None][-1]
+    known: list[dict[str, object]] = [each for each in found if "instrument" in each and each["mid"] is not None]
+    return known[-1]
 
 
 def knowing(*rules: MarkRule, duration: int = 0) -> EngineConfig:
