@@ -90,6 +90,15 @@ def set_rule(config: EngineConfig, venue: str, row: Any) -> None:
     row["index_share"], row["clamp"] = rule.index, rule.clamp
 
 
+def marks_now(memory: Rows, now: int, config: EngineConfig) -> bytes:
+    """Give all that a cascade reads of mark and index: what they are, and whether they are too old to be believed."""
+    if not config.knowledge.marks:
+        return b""
+    own = memory[0]
+    old = [now - int(own[when]) > STALE for when in ("marked", "indexed")]
+    return bytes(own["mark"].tobytes() + own["index"].tobytes() + bytes(old))
+
+
 @inner
 def standing_of(memory: Rows, settings: Rows, factor: float, start: float, now: int) -> float:
     """Return M', where the mark stands after a cascade without any fall; `start` and prices are scaled by `factor`."""

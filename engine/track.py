@@ -15,7 +15,7 @@ from engine.errors import BadFrame, BadRecord
 from engine.inputs import INPUTS
 from engine.instant import compare, tell_depth
 from engine.instrument import Instrument
-from engine.mark import STALE
+from engine.mark import marks_now
 from engine.money import UNIT, unit_of
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
@@ -279,8 +279,7 @@ class Track:
         """Look at a book that answers, unless that was done."""
         assert self.book is not None
         known, lasts = self.settings, self.settings.config.cascade.duration
-        cells = int(self.flow["ring_count"][0]) if lasts else 0
-        marks = self._marks() if known.config.knowledge.marks else b""
+        cells, marks = int(self.flow["ring_count"][0]) if lasts else 0, marks_now(self.map, self.clock, known.config)
         of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells, marks)
         sight = known.cascade_sight
         if known.cascade_of != of or sight is None:
@@ -296,12 +295,6 @@ class Track:
         if self.maps is None or self.maps.memories is not self.map or len(self.exposures):
             self.maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
         return begun(self.maps, 0.0, self.clock) if self.settings.config.knowledge.marks else self.maps
-
-    def _marks(self) -> bytes:
-        """Give all that a cascade reads of the mark and the index: what they are, and whether they are too old."""
-        own = self.map[0]
-        old = [self.clock - int(own[when]) > STALE for when in ("marked", "indexed")]
-        return bytes(own["mark"].tobytes() + own["index"].tobytes() + bytes(old))
 
     def own_cascade(self) -> tuple[cascade.Sight, Rows] | None:
         """Give what the cascade of this book alone is, its risk apart: the asset's own, if there is no other book.

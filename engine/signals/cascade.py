@@ -269,18 +269,12 @@ def reach_of(config: EngineConfig) -> int:
 
 def read_maps(maps: Maps, mids: Sequence[float]) -> Forced:
     """Give what maps force, `mids` being those of their venues."""
+    share = share_of(maps)
     if len(maps.exposures) == 0 and max(maps.memories["open_interest"].tolist()) <= 0.0:
-        share = share_of(maps)
         return Forced(triggers=(NOTHING, NOTHING), exposures=0, source=0, coverage=0.0, pass_through=share)
-    triggers = forced(maps, FALL), forced(maps, SQUEEZE)
-    standing, source = maps.standing, source_of(maps, triggers)
-    return Forced(
-        triggers=triggers,
-        exposures=standing,
-        source=source,
-        coverage=coverage_of(maps, mids),
-        pass_through=share_of(maps),
-    )
+    triggers, coverage = (forced(maps, FALL), forced(maps, SQUEEZE)), coverage_of(maps, mids)
+    source = source_of(maps, triggers)
+    return Forced(triggers=triggers, exposures=maps.standing, source=source, coverage=coverage, pass_through=share)
 
 
 def fill_maps(found: Forced, row: Rows) -> None:
