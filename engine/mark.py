@@ -1,13 +1,8 @@
 """Marks: how a venue makes the price that liquidates in; at which traded price a trigger is then hit, out.
 
-Positions are liquidated by the venue's mark, not by the price that trades. Venues publish how they make it; most take
-the median of the last price, the index and the index plus an average of the basis (mid - index), the index being what
-other venues trade at:
-
-    Binance COIN-M  median(index (1 + funding left), index + mean of the basis over 150 s, last)
-                    https://www.binance.com/en/support/faq/fff6ec1b3f5845d19f1fb924644a0877
-    Hyperliquid     median(oracle + average of the basis with a time constant of 150 s, median(bid, ask, last), mid of
-                    other venues)  https://hyperliquid.gitbook.io/hyperliquid-docs/trading/robust-price-indices
+Positions are liquidated by the venue's mark, not by the price that trades. Venues publish how they make it (their pages
+are named in docs/signals.md, "The mark"); most take the median of the last price, the index and the index plus an
+average of the basis (mid - index), the index being what other venues trade at.
 
 Let the price fall by D at once and stay there for T seconds. The last price falls by D, the index by s D, s being what
 other venues share of the fall, and of what the basis fell, (1 - s) D, its average has followed
