@@ -110,9 +110,9 @@ class Settings:
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }
-        #: Whose book, after how many messages, which version of its map and which cell of its flow the cascade looked
-        #: at last, what it saw, and whether its row was filled with that.
-        self.cascade_of: tuple[str, int, int, int] = ("", 0, 0, 0)
+        #: Whose book, after how many messages, which version of its map, which cell of its flow and which marks the
+        #: cascade looked at last, what it saw, and whether its row was filled with that.
+        self.cascade_of: tuple[str, int, int, int, bytes] = ("", 0, 0, 0, b"")
         self.cascade_sight: cascade.Sight | None = None
         self.cascade_told = False
         #: Open interest then.

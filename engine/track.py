@@ -15,6 +15,7 @@ from engine.errors import BadFrame, BadRecord
 from engine.inputs import INPUTS
 from engine.instant import compare, tell_depth
 from engine.instrument import Instrument
+from engine.mark import marks_now
 from engine.money import UNIT, unit_of
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
@@ -24,7 +25,7 @@ from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
 from engine.track_memory import NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, head_of, parse_instrument
-from engine.triggers import Maps, known, maps_of
+from engine.triggers import Maps, begun, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
@@ -62,7 +63,6 @@ class Track:
     )
 
     def __init__(self, key: str, asset: str, settings: Settings) -> None:
-        venue = key.partition(":")[0]
         self.key = key
         self.asset = asset
         self.settings = settings
@@ -77,7 +77,7 @@ class Track:
         self.inputs = np.zeros(1, INPUTS)
         self.references = references_of(settings.config, asset, key)
         #: What is assumed of leverage and margin at this venue.
-        self.assumed = liquidations.settings_of(settings.config, venue, asset)
+        self.assumed = liquidations.settings_of(settings.config, key, asset)
         self.exposures, self.holders = known(settings.config, asset)
         #: What the cascade reads of the map, as long as it is the same array.
         self.maps: Maps | None = None
@@ -279,8 +279,8 @@ class Track:
         """Look at a book that answers, unless that was done."""
         assert self.book is not None
         known, lasts = self.settings, self.settings.config.cascade.duration
-        cells = int(self.flow["ring_count"][0]) if lasts else 0
-        of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
+        cells, marks = int(self.flow["ring_count"][0]) if lasts else 0, marks_now(self.map, self.clock, known.config)
+        of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells, marks)
         sight = known.cascade_sight
         if known.cascade_of != of or sight is None:
             refill = Refill(flow=self.flow, settings=known.flow, duration=lasts)
@@ -291,10 +291,10 @@ class Track:
         return sight
 
     def _maps(self) -> Maps:
-        """Give the map with the exposures; which of those are gone is noted as it is now."""
+        """Give the map with the exposures; which of those are gone is noted as it is now, as is the time of marks."""
         if self.maps is None or self.maps.memories is not self.map or len(self.exposures):
             self.maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
-        return self.maps
+        return begun(self.maps, 0.0, self.clock) if self.settings.config.knowledge.marks else self.maps
 
     def own_cascade(self) -> tuple[cascade.Sight, Rows] | None:
         """Give what the cascade of this book alone is, its risk apart: the asset's own, if there is no other book.
