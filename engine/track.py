@@ -22,7 +22,7 @@ from engine.settings import CASCADE, CHANGED, FLOW, MOVED, VACUUM, Settings
 from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
-from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
+from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, entrance
 from engine.track_memory import NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, head_of, parse_instrument
 from engine.triggers import Maps, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
@@ -39,6 +39,7 @@ class Track:
         "assumed",
         "baseline",
         "book",
+        "cell_ends",
         "due",
         "exposures",
         "flow",
@@ -87,6 +88,8 @@ class Track:
         #: Row time from which on something is to be done: on an own row, on anybody's.
         self.due = int(self.memory["due"][0])
         self.alarm = int(self.memory["alarm"][0])
+        #: Row time of the next line of the flow's grid.
+        self.cell_ends = settings.cell
         self.instrument: Instrument | None = None
         self.book: Book | None = None
         #: Levels that records of one instant share.
@@ -136,20 +139,14 @@ class Track:
         # Not for long enough to be a change of state, but nothing can be measured against such a mid.
         return int(Reason.CROSSED) if crossed_since else OK
 
-    def step(self, cursor: Rows, whole_tail: Rows, messages: Rows, levels: Rows, trades: Rows) -> int:
-        """Take messages from the cursor's on, as `engine.step` does; return why it stopped."""
-        words, known = cursor.view(np.int64), self.settings
-        words[OWN_DUE], words[ALARM] = self.due, self.alarm
-        words[CELL_ENDS] = (int(self.own["cell"][0]) + 1) * known.cell
-        words[NAMED] = self.book is not None
-        flows, maps = (self.flow, known.flow), (self.map, self.assumed)
-        tails = self.tail, known.tail, whole_tail
-        rows, limits = (messages, levels, trades), known.limits
-        book, bands, sizes, occupied, far = self.book.arrays if self.book is not None else NOWHERE
-        code = step(
-            cursor, limits, self.memory, *flows, *maps, *tails, book, bands, sizes, occupied, far, self.unit, *rows
-        )
-        self.due, self.alarm = int(words[OWN_DUE]), int(words[ALARM])
+    def step(self, cursor: Rows, words: memoryview, whole_tail: Rows, rows: tuple[Rows, Rows, Rows]) -> int:
+        """Take messages from the cursor's on, which `words` are too; return why it stopped."""
+        words[OWN_DUE], words[ALARM], words[CELL_ENDS] = self.due, self.alarm, self.cell_ends
+        words[NAMED], known = self.book is not None, self.settings
+        memories = self.memory, self.flow, known.flow, self.map, self.assumed, self.tail, known.tail
+        ladder = self.book.arrays if self.book is not None else NOWHERE
+        code = entrance()(cursor, known.limits, *memories, whole_tail, *ladder, self.unit, *rows)
+        self.due, self.alarm = words[OWN_DUE], words[ALARM]
         return code
 
     def replace(self, messages: Rows, i: int, levels: Rows) -> int:
@@ -208,11 +205,12 @@ class Track:
         now, own = self.clock, self.own[0]
         if own_row and now // cell != own["cell"]:
             own["cell"] = now // cell
+            self.cell_ends = (now // cell + 1) * cell
             due |= FLOW
             if self._ask_cascade(now):
                 due |= CASCADE
             due |= self._move_vacuum(now)
-        self.due = min(self.due, (int(own["cell"]) + 1) * cell)
+        self.due = min(self.due, self.cell_ends)
         return due
 
     def within(self, bps: int) -> tuple[Rows, Rows]:
@@ -394,7 +392,8 @@ class Track:
                 raise BadRecord(f"{name} of {track.key} has {len(memory)} bytes in the state, here {dtype.itemsize}")
             setattr(track, name, np.frombuffer(memory, dtype).copy())
         track.due, track.alarm = int(track.memory["due"][0]), int(track.memory["alarm"][0])
-        track.due = min(track.due, (int(track.own["cell"][0]) + 1) * settings.cell)
+        track.cell_ends = (int(track.own["cell"][0]) + 1) * settings.cell
+        track.due = min(track.due, track.cell_ends)
         if track.book is not None:
             track.book.load(book)
         return track
