@@ -23,7 +23,7 @@ from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
 from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, entrance
-from engine.track_memory import NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, head_of, parse_instrument
+from engine.track_memory import LATEST, NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, heads_of, parse_instrument
 from engine.triggers import Maps, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
@@ -43,7 +43,7 @@ class Track:
         "due",
         "exposures",
         "flow",
-        "head",
+        "heads",
         "holders",
         "inputs",
         "instrument",
@@ -95,7 +95,7 @@ class Track:
         #: Levels that records of one instant share.
         self.sides = Sides()
         self.unit = empty(UNIT)
-        self.head = head_of(key, asset)
+        self.heads = heads_of(key, asset)
 
     def name(self, instrument: Instrument) -> int:
         """Take an INSTRUMENT row; one with other units makes every integer known so far meaningless."""
@@ -105,7 +105,8 @@ class Track:
         self.book = Book(instrument, self.settings.config.bands)
         self.sides.forget()
         self.unit = unit_of(instrument)
-        self.head["quote"] = instrument.quote
+        for head in self.heads.values():
+            head["quote"] = instrument.quote
         self.flow = flow.memory_of(self.settings.config)
         self.map = liquidations.memory_of(self.settings.config)
         self.tail, self.risk = tail.memory_of(), np.zeros(1, risk.MEMORY)
@@ -186,7 +187,7 @@ class Track:
 
     def _close_tail(self, now: int) -> None:
         """Take the mid as it was before a line of the flow's grid, if row time has passed one."""
-        if now // self.settings.cell == self.own["cell"][0] or self.memory["reason"][0] != OK or self.book is None:
+        if self.settings.end_of(now) == self.cell_ends or self.memory["reason"][0] != OK or self.book is None:
             return
         bid, ask = self.book.touch
         mid = (bid + ask) / 2.0 if self.reason == OK and bid > 0 and ask > 0 else 0.0
@@ -201,11 +202,10 @@ class Track:
                 vacuum.lose(self.vacuum, int(self.memory["reason"][0]), self.clock)
                 tail.restart_tail(self.tail)
                 self.risk["time"] = 0
-        cell = self.settings.cell
-        now, own = self.clock, self.own[0]
-        if own_row and now // cell != own["cell"]:
-            own["cell"] = now // cell
-            self.cell_ends = (now // cell + 1) * cell
+        now = self.clock
+        ends = self.settings.end_of(now)
+        if own_row and ends != self.cell_ends:
+            self.own["cell"], self.cell_ends = now // self.settings.cell, ends
             due |= FLOW
             if self._ask_cascade(now):
                 due |= CASCADE
@@ -325,10 +325,9 @@ class Track:
 
     def late(self, index: int, time: int, change: bool) -> bool:
         """Say whether a record also goes to late joiners, and note that it did."""
-        latest = self.own[0]["latest"]
-        if not change and time - latest[index] < self.settings.latest:
+        if not change and time - LATEST(self.own)[index] < self.settings.latest:
             return False
-        latest[index] = time
+        self.own["latest"][0, index] = time
         return True
 
     def value(self, signal: str, due: int) -> bytes | None:
@@ -368,7 +367,7 @@ class Track:
         return self._encode(signal, reason, zip(layout.names, cells, strict=True), why)
 
     def _encode(self, signal: str, reason: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
-        record = envelope_of(self.head, signal, self.memory, REASONS[reason])
+        record = envelope_of(self.heads[signal], self.memory, REASONS[reason])
         record.update(fields)
         record["why"] = why
         return orjson.dumps(record)
@@ -392,7 +391,7 @@ class Track:
                 raise BadRecord(f"{name} of {track.key} has {len(memory)} bytes in the state, here {dtype.itemsize}")
             setattr(track, name, np.frombuffer(memory, dtype).copy())
         track.due, track.alarm = int(track.memory["due"][0]), int(track.memory["alarm"][0])
-        track.cell_ends = (int(track.own["cell"][0]) + 1) * settings.cell
+        track.cell_ends = settings.end_of(int(track.own["cell"][0]) * settings.cell)
         track.due = min(track.due, track.cell_ends)
         if track.book is not None:
             track.book.load(book)
