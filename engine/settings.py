@@ -121,6 +121,10 @@ class Settings:
         self.unknown = {signal.name: emptied(signal, axes) for signal, _ in SIGNALS if signal.needs_book}
         self.asset_unknown = {signal.name: emptied(signal, axes) for signal, _ in ASSET_SIGNALS if signal.needs_book}
 
+    def end_of(self, time: int) -> int:
+        """Give the end of the cell of the flow's grid that a row time lies in."""
+        return (time // self.cell + 1) * self.cell
+
 
 def emptied(signal: Signal, axes: dict[str, Any]) -> dict[str, Any]:
     """Give the fields of a signal without a book."""

@@ -10,15 +10,18 @@ The rare rest, whatever needs new arrays or writes a record, is the caller's: ea
 where to go on. A batch is taken by as many calls as it has such places, so mostly by one.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import numpy as np
 
-from engine import liquidations, tail
-from engine.kernel import inlined, kernel
+from engine import ladder, liquidations, tail
+from engine.kernel import entry, inlined, kernel
 from engine.ladder import ASK, BID, NOTHING, OFF_CENTRE, OUT_OF_RANGE, Ints, apply, share, size_at
-from engine.money import QUANTO
-from engine.schema import Flag, Kind, Rows
+from engine.money import QUANTO, UNIT
+from engine.schema import LEVEL, MESSAGE, Flag, Kind, Rows, empty
+from engine.schema import TRADE as TRADE_ROW
 from engine.settings import CASCADE, FLOW
 from engine.signals import cascade, flow, health
 from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW, NO_BOOK, OK, PARTIAL, REFUSED, REPLACE, UPDATE, admit
@@ -73,14 +76,21 @@ CURSOR: Final = np.dtype(
     ],
     align=True,
 )
-#: The same fields as places in an array of words, which plain Python reads and writes faster than a row; those before
-#: ACTION begin at 0 with every batch.
-AT, _, LEVELS_TAKEN, _, _, _, ASTRAY, ACTION, RECORDS, CLOCK, LIMIT, OWN_DUE, ALARM, CELL_ENDS, NAMED = range(15)
+#: The same fields as places in a `memoryview` of words, which plain Python reads and writes faster than a row.
+AT, _, _, _, _, _, ASTRAY, _, RECORDS, CLOCK, LIMIT, OWN_DUE, ALARM, CELL_ENDS, NAMED = range(15)
 
 
 @kernel
-def keeps(messages: Rows, levels: int, trades: int, references: int, liquidations: int, instruments: int) -> bool:
-    """Say whether messages promise so many rows of each family, one INSTRUMENT row each, and no more bids than rows."""
+def begin_batch(
+    cursor: Rows, messages: Rows, levels: int, trades: int, references: int, liquidations: int, instruments: int
+) -> bool:
+    """Place the cursor at a batch's first message; say whether the batch holds what its messages promise.
+
+    That is so many rows of each family, one INSTRUMENT row each, and no more bids than rows.
+    """
+    at = cursor[0]
+    at["at"] = at["levels"] = at["trades"] = at["references"] = at["liquidations"] = 0
+    at["stage"], at["off_centre"] = TELL, 0
     for i in range(len(messages)):
         kind, count = int(messages[i]["kind"]), int(messages[i]["count"])
         if messages[i]["bids"] > count or (kind == INSTRUMENT_ROW and count != 1):
@@ -163,6 +173,18 @@ def step(
         if at["records"] or at["off_centre"]:
             return DUE
     return END
+
+
+@cache
+def entrance() -> Callable[..., int]:
+    """Return `step` for arrays of exactly these types: to look them up took longer than to apply twenty levels."""
+    one = (health.MEMORY, flow.MEMORY, flow.SETTINGS, liquidations.MEMORY, liquidations.SETTINGS)
+    more = (tail.MEMORY, tail.SETTINGS, tail.MEMORY, ladder.MEMORY)
+    memories = [np.zeros(1, dtype) for dtype in (*one, *more)]
+    limits, bands = np.zeros(REACH + 1, np.int64), np.zeros((5, 0), np.int64)
+    sides, far = np.zeros((2, 0), np.int64), np.zeros((2, 2, 0), np.int64)
+    ladders = bands, sides, sides, far, np.zeros(1, UNIT)
+    return entry(step, np.zeros(1, CURSOR), limits, *memories, *ladders, empty(MESSAGE), empty(LEVEL), empty(TRADE_ROW))
 
 
 @inlined
