@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.kernel import Text, byte_at, inner, kernel, pinned
+from engine.kernel import Text, byte_at, inlined, inner, kernel, low_bit, pinned, places_of
 from engine.schema import FAMILY, LEVEL, LIQUIDATION, REFERENCE, TRADE, Kind
 from ingest.flat import scan_flat_in
 from ingest.rows import HEAD, MESSAGE_AT, REPEATED, ROWS_AT, WORDS, Words
@@ -68,12 +68,24 @@ def cut_lines(text: bytes, out: Words) -> int:
         if at == begin:
             return -1 - count
         out[count, RECEIVED], out[count, BEGIN] = stamp, at + 1
-        while byte_at(frame, at) != ord("\n"):
-            at += 1
+        at = _line_end(frame, at, end)
         out[count, END] = at
         at += 1
         count += 1
     return count
+
+
+@inlined
+def _line_end(frame: Text, at: int, end: int) -> int:
+    """Return where the line ends that a place is in; the text ends with a line's end."""
+    while at + 32 <= end:
+        places = places_of(frame, at, ord("\n"))
+        if places:
+            return at + low_bit(places)
+        at += 32
+    while byte_at(frame, at) != ord("\n"):
+        at += 1
+    return at
 
 
 @kernel

@@ -28,7 +28,7 @@ from engine.errors import BadConfig, BadRecord
 MOST_LINE: Final = 64 << 20
 #: A block's lines are given out once its checksum agreed, unless it is longer than this, as one-block tapes are.
 _HELD: Final = 4 << 20
-_PLAIN_STEP: Final = 1 << 20
+_STEP: Final = 1 << 20
 _NEWLINE: Final = ord("\n")
 _LAST_STAMP: Final = 2**63 - 1
 _SUFFIXES: Final = (".tape", ".gz", ".zst")
@@ -169,7 +169,7 @@ class Tape:
     def _chunks(self, path: Path) -> Iterator[bytes]:
         """Give the text of a file piece by piece, whatever holds it."""
         try:
-            file = path.open("rb", buffering=_PLAIN_STEP)
+            file = path.open("rb", buffering=_STEP)
         except OSError as error:
             raise BadConfig(f"tape {path} cannot be opened: {error.strerror}") from error
         with file:
@@ -182,13 +182,13 @@ class Tape:
             if any(first.startswith(magic) for first in _CODECS):
                 self._tear(path, "ends inside its first bytes" if magic else "is empty")
                 return
-            while chunk := file.read(_PLAIN_STEP):
+            while chunk := file.read(_STEP):
                 yield chunk
 
     def _unpacked(self, path: Path, file: BinaryIO, make: Callable[[], _Codec], step: int) -> Iterator[bytes]:
         """Decompress block after block; a block is given out when its checksum agreed."""
         codec: _Codec | None = None
-        begin = at = held = 0
+        begin = at = held = waiting = 0
         text: list[bytes] = []
         while piece := file.read(step):
             at += len(piece)
@@ -204,10 +204,12 @@ class Tape:
                 except (zlib.error, zstandard.ZstdError) as error:
                     raise BadRecord(f"{path}: the block at byte {begin} is corrupt near byte {at}: {error}") from error
                 held += len(text[-1])
+                waiting += len(text[-1])
                 ended = codec.eof
-                if ended or held > self._held:
+                if ended or (held > self._held and waiting >= min(_STEP, self._held)):
                     yield b"".join(text)
                     text.clear()
+                    waiting = 0
                     held = 0 if ended else held
                 piece = codec.unused_data if ended else b""
                 codec = None if ended else codec
@@ -271,7 +273,7 @@ def _bad_line(path: Path, number: int, line: bytes) -> str:
 def _zeros(file: BinaryIO) -> bool:
     """Say whether nothing but zero bytes is left, as a power cut leaves behind; the position is kept where not."""
     here = file.tell()
-    while chunk := file.read(_PLAIN_STEP):
+    while chunk := file.read(_STEP):
         if chunk.strip(b"\0"):
             file.seek(here)
             return False
