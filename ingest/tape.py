@@ -150,24 +150,26 @@ class Tape:
 
     def _texts(self, path: Path) -> "Iterator[Text]":
         """Cut a file's bytes at the ends of lines."""
-        tail = b""
+        tail: list[bytes] = []
         number = 0
-        for chunk in self._chunks(path):
-            end = chunk.rfind(b"\n") + 1
-            if end:
-                whole, before = tail + chunk[:end], number
+        for pieces in self._pieces(path):
+            last = next((i for i in reversed(range(len(pieces))) if b"\n" in pieces[i]), -1)
+            if last >= 0:
+                end = pieces[last].rindex(b"\n") + 1
+                whole = b"".join((*tail, *pieces[:last], memoryview(pieces[last])[:end]))
+                before = number
                 # Half of the time of bytes.count.
                 number += int(np.count_nonzero(np.frombuffer(whole, np.uint8) == _NEWLINE))
                 yield Text(path, before, number, whole)
-                tail = b""
-            tail += chunk[end:]
-            if len(tail) > MOST_LINE:
+                tail = [pieces[last][end:]]
+            tail += pieces[last + 1 :]
+            if sum(map(len, tail)) > MOST_LINE:
                 raise BadRecord(f"{path}: line {number + 1} is longer than the {MOST_LINE} bytes allowed")
-        if tail and all(tear.path != path for tear in self.tears):
-            self._tear(path, f"ends {len(tail)} bytes into line {number + 1}")
+        if any(tail) and all(tear.path != path for tear in self.tears):
+            self._tear(path, f"ends {sum(map(len, tail))} bytes into line {number + 1}")
 
-    def _chunks(self, path: Path) -> Iterator[bytes]:
-        """Give the text of a file piece by piece, whatever holds it."""
+    def _pieces(self, path: Path) -> Iterator[list[bytes]]:
+        """Give the text of a file, some pieces at once, whatever holds it."""
         try:
             file = path.open("rb", buffering=_STEP)
         except OSError as error:
@@ -182,10 +184,10 @@ class Tape:
             if any(first.startswith(magic) for first in _CODECS):
                 self._tear(path, "ends inside its first bytes" if magic else "is empty")
                 return
-            while chunk := file.read(_STEP):
-                yield chunk
+            while piece := file.read(_STEP):
+                yield [piece]
 
-    def _unpacked(self, path: Path, file: BinaryIO, make: Callable[[], _Codec], step: int) -> Iterator[bytes]:
+    def _unpacked(self, path: Path, file: BinaryIO, make: Callable[[], _Codec], step: int) -> Iterator[list[bytes]]:
         """Decompress block after block; a block is given out when its checksum agreed."""
         codec: _Codec | None = None
         begin = at = held = waiting = 0
@@ -207,14 +209,14 @@ class Tape:
                 waiting += len(text[-1])
                 ended = codec.eof
                 if ended or (held > self._held and waiting >= min(_STEP, self._held)):
-                    yield b"".join(text)
-                    text.clear()
+                    yield text
+                    text = []
                     waiting = 0
                     held = 0 if ended else held
                 piece = codec.unused_data if ended else b""
                 codec = None if ended else codec
         if codec is not None:
-            yield b"".join(text)
+            yield text
             self._tear(path, f"ends inside the block at byte {begin}")
 
     def _tear(self, path: Path, detail: str) -> None:
