@@ -7,6 +7,7 @@ files of Tardis or hftbacktest: `airpocket.imports`
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
@@ -24,7 +25,7 @@ from ingest.captures import What, is_capture, lines_of, read_capture, venues_of
 from ingest.control import MARK, START
 from ingest.linger import Linger
 from ingest.session import Session, foreign_session, open_session
-from ingest.tape import Head, Tape, Tear, Text, expand, glimpse, read, recording_of
+from ingest.tape import Head, Tape, Tear, Text, ahead, expand, glimpse, read, recording_of
 from ingest.venues import load
 
 #: Lines at the head of a tape that say whose it is, and of a foreign one the decimals of its numbers.
@@ -65,6 +66,8 @@ class TapeRows:
         self._until = until
         self._tapes: list[Tape] = []
         self._lingers: list[Linger] = []
+        # To unpack a tape takes as long as all that comes after it, and neither needs the interpreter's lock.
+        self._reader = ThreadPoolExecutor(1, "tape")
         recordings = list(self._open(paths, venue))
         if len(self.sessions) == 1 and len(self.sessions[0].synced) == 1:
             # No other instrument's rows come in between, so that it is the same to everybody how many come at once.
@@ -87,8 +90,9 @@ class TapeRows:
         return f"gaps {gaps}, frames refused {self.counts['refused']}{torn}"
 
     def __iter__(self) -> Iterator[Batch]:
-        for _, batches in self._closed:
-            yield from batches
+        with self._reader:
+            for _, batches in self._closed:
+                yield from batches
         # Where time ended it, what still lingers is of before that.
         for linger in self._lingers:
             yield from linger.flush()
@@ -151,7 +155,7 @@ class TapeRows:
         from ingest.bulk import Bulk
 
         received, bulk = 0, Bulk(session, linger, self._until)
-        for text in texts:
+        for text in ahead(iter(texts), self._reader):
             for received, taken, raw, closed in bulk.take(text):
                 self.counts["lines"] += taken
                 if taken:

@@ -11,6 +11,7 @@ Tear says where it ended. Anything else that is not a tape is BadRecord, naming 
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from heapq import merge
@@ -226,6 +227,14 @@ class Tape:
 def read(paths: Iterable[Path | str]) -> Tape:
     """Open tapes: files, or folders which stand for the tapes in them. Raises BadConfig for what is not there."""
     return Tape(paths)
+
+
+def ahead(texts: Iterator[Text], reader: Executor) -> Iterator[Text]:
+    """Give texts one after another, of which a thread reads the next one meanwhile. Raises where that one would."""
+    following = reader.submit(next, texts, None)
+    while (text := following.result()) is not None:
+        following = reader.submit(next, texts, None)
+        yield text
 
 
 def glimpse(path: Path) -> bytes:
