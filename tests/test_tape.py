@@ -5,6 +5,7 @@ import random
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -225,9 +226,7 @@ def test_a_thread_reads_ahead_and_errors_come_behind_what_is_good(tmp_path: Path
         assert found == texts
     taken.clear()
     with ThreadPoolExecutor(1) as reader:
-        some = ahead(given(), reader)
-        assert [next(some), next(some)] == texts[:2]
-        some.close()
+        assert list(islice(ahead(given(), reader), 2)) == texts[:2]
     assert taken == texts[:3]
 
 
