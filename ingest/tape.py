@@ -79,20 +79,15 @@ class Head(Sequence[bytes]):
 
     def __init__(self, texts: Sequence[Text], most: int) -> None:
         """Take the lines of texts, `most` of them at most."""
-        self._texts = texts
-        #: How many lines the texts have.
-        self.held = sum(text.after - text.before for text in texts)
-        self._count = min(most, self.held)
-
-    def text(self) -> bytes:
-        """Give all texts as one; there may be more lines than are taken."""
-        return b"".join(text.text for text in self._texts)
+        #: There may be more lines in them than are taken.
+        self.texts = texts
+        self._count = min(most, sum(text.after - text.before for text in texts))
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[bytes]:
-        lines = chain.from_iterable(text.lines() for text in self._texts)
+        lines = chain.from_iterable(text.lines() for text in self.texts)
         return (raw for _, raw in islice(lines, self._count))
 
     @overload

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import BadConfig, BadFrame
+from engine.errors import BadConfig, BadFrame, BadRecord
 from engine.instrument import Instrument
 from engine.kernel import COMPILED
 from engine.schema import Contract
@@ -206,6 +206,16 @@ def test_of_a_head_no_more_lines_count_than_are_asked_for(tmp_path: Path) -> Non
         assert head[0] == frames[0]
         assert grids(head, True) == grids(frames[:most], True)
         assert assert_same(head)[0].price_decimals == min(3, (most + 1) // 2)
+
+
+def test_a_line_that_is_none_counts_only_among_those_asked_for(tmp_path: Path) -> None:
+    good, bad = b"7 " + diff([["1.5", "2"]]) + b"\n", b"x " + diff([["1.25", "2"]]) + b"\n"
+    texts = [Text(tmp_path, 0, 2, good + good), Text(tmp_path, 2, 4, good + bad)]
+    (known,) = infer_instruments("binance", USDM, Head(texts, 3))
+    assert known.price_decimals == 1
+    assert grids(Head(texts, 4), True) is None
+    with pytest.raises(BadRecord, match="line 4 is"):
+        infer_instruments("binance", USDM, Head(texts, 4))
 
 
 def test_the_kernel_is_compiled_once() -> None:

@@ -8,7 +8,7 @@ The kernel is as strict as `ingest.scan`, and its answer is whole or none: where
 says, in any frame that speaks of depth, it gives up, and the caller takes the slow path, which then decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Final, TypeAlias
@@ -94,29 +94,33 @@ def grids(frames: Sequence[bytes], futures: bool) -> tuple[dict[str, Grids], Gri
 
     Diffs of futures must state the id before theirs (`pu`), others must not.
     """
-    text, lines = _laid(frames)
     rows = np.zeros((_FIRST + SYMBOLS, _WIDTH), np.int64)
     rows[:, [_PRICES + _LARGEST, _SIZES + _LARGEST]] = -1
-    count = find_grids(text, lines, futures, rows, np.full(_SLOTS, -1, np.int64))
-    if count < 0:
-        return None
+    slots, count = np.full(_SLOTS, -1, np.int64), 0
+    for text, lines in _laid(frames):
+        count = find_grids(text, lines, futures, rows, slots, count) if lines is not None else STRUCTURE
+        if count < 0:
+            return None
     found = rows[: _FIRST + count].tolist()
     named = {_symbol_of(row): _grids_of(row) for row in found[_FIRST:]}
     return named, _grids_of(found[_BODY]) if found[_BODY][_LENGTH] else None
 
 
-def _laid(frames: Sequence[bytes]) -> tuple[bytes, Words]:
-    """Lay frames one behind the other, and say where each is, as lines of a stretch; none where a line is no line."""
-    if isinstance(frames, Head):
-        text = frames.text()
-        lines = np.empty((frames.held, 3), np.int64)
-        count = cut_lines(text, lines)
-        good = count if count >= 0 else -count - 1
-        return text, lines[: len(frames) if good >= len(frames) else 0]
-    lines = np.zeros((len(frames), 3), np.int64)
-    lines[:, END] = np.cumsum(np.fromiter(map(len, frames), np.int64, len(frames)))
-    lines[1:, BEGIN] = lines[:-1, END]
-    return b"".join(frames), lines
+def _laid(frames: Sequence[bytes]) -> Iterator[tuple[bytes, Words | None]]:
+    """Give frames one behind the other, and where each is, as lines of a stretch; None: one of them is no line."""
+    if not isinstance(frames, Head):
+        lines = np.zeros((len(frames), 3), np.int64)
+        lines[:, END] = np.cumsum(np.fromiter(map(len, frames), np.int64, len(frames)))
+        lines[1:, BEGIN] = lines[:-1, END]
+        yield b"".join(frames), lines
+        return
+    left = len(frames)
+    for text in frames.texts:
+        lines = np.empty((text.after - text.before, 3), np.int64)
+        most, count = min(left, len(lines)), cut_lines(text.text, lines)
+        # What is behind the lines asked for may be anything.
+        yield text.text, lines[:most] if count >= most or -count - 1 >= most else None
+        left -= most
 
 
 def _symbol_of(row: list[int]) -> str:
@@ -128,12 +132,12 @@ def _grids_of(row: list[int]) -> Grids:
 
 
 @kernel
-def find_grids(text: bytes, lines: Words, futures: bool, rows: Words, slots: Words) -> int:
+def find_grids(text: bytes, lines: Words, futures: bool, rows: Words, slots: Words, count: int) -> int:
     """Read every frame that speaks of depth; return how many symbols there are, or a refusal.
 
-    `slots` is where a symbol's row is found by its bytes; all -1 before.
+    `slots` is where a symbol's row is found by its bytes; all are -1 as long as there are none.
     """
-    frame, length, count = pinned(text), len(text), 0
+    frame, length = pinned(text), len(text)
     for i in range(len(lines)):
         begin, end = int(lines[i, BEGIN]), int(lines[i, END])
         if not _is_of_depth(frame, begin, end, length):
