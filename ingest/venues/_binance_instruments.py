@@ -10,7 +10,7 @@ COIN-M counts contracts of so many US dollars: `contractSize`, 100 of BTC and 10
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from math import gcd
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
@@ -18,9 +18,11 @@ from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
 from ingest.decimals import LIMIT, places, rounded, scaled
-from ingest.venues._binance_grids import Grids, grids
 from ingest.venues._fields import member
 from ingest.venues._reading import foreign
+
+if TYPE_CHECKING:
+    from ingest.venues._binance_grids import Grids
 
 SPOT_DECIMALS: Final = 8
 PRICE_END: Final = 1 << 48
@@ -55,11 +57,16 @@ def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -
 
     Levels are taken from the snapshot where there is one, otherwise from the diffs.
     """
+    # Here, for it brings the compiler.
+    from ingest.venues._binance_grids import grids
+
     found = grids(frames, contract != Contract.SPOT)
     return (_by_grids(venue, contract, *found) if found is not None else None) or _by_texts(venue, contract, frames)
 
 
-def _by_grids(venue: str, contract: Contract, diffs: dict[str, Grids], body: Grids | None) -> list[Instrument] | None:
+def _by_grids(
+    venue: str, contract: Contract, diffs: "dict[str, Grids]", body: "Grids | None"
+) -> list[Instrument] | None:
     """Return instruments by what a kernel read; None where anything is to be refused: by texts it is told what."""
     whole = body if len(diffs) == 1 else None
     made = []
