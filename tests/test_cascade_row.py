@@ -87,8 +87,13 @@ class Market:
         ]
         return [(10, max(net[0], 0) / 100 / 5), (50, max(net[1] - net[0], 0) / 100 / 5)]
 
-    def forced(self, config: EngineConfig, over: Rows, way: int, factor: float, index: int) -> list[naive.Trigger]:
-        """The map's triggers, where the price is when the venue's mark has reached them, less what is known by name."""
+    def forced(
+        self, config: EngineConfig, over: Rows, way: int, factor: float, start: float, index: int
+    ) -> list[naive.Trigger]:
+        """The map's triggers, where the price is when the venue's mark has reached them, less what is known by name.
+
+        `start` is the scaled mid, the same of all venues to the last digit: what is hit at once is hit in one place.
+        """
         mixture = self.map.weights if index < 0 else self.map.draw(index)
         side = "long" if way > 0 else "short"
         levered = [each for each in config.knowledge.exposures if each.trigger is not None]
@@ -100,16 +105,16 @@ class Market:
         interest = float(self.map.memory["open_interest"][0])
         return [
             (
-                self.hit(config, way, factor, mark * factor),
+                self.hit(config, way, factor, start, mark * factor),
                 amount * max(1 - named / interest, 0),
                 floor * factor,
             )
             for mark, amount, floor in self.map.triggers(way, mixture)
         ]
 
-    def hit(self, config: EngineConfig, way: int, factor: float, trigger: float) -> float:
+    def hit(self, config: EngineConfig, way: int, factor: float, mid: float, trigger: float) -> float:
         """The traded price at which this venue's mark has reached a trigger, both scaled."""
-        own, mid = self.map.memory[0], float(self.mid) * factor
+        own = self.map.memory[0]
         mark, index = (float(own[name]) * factor or mid for name in ("mark", "index"))
         return hit(config, self.part.key, way, mid, mark, index, trigger)
 
@@ -142,10 +147,11 @@ def market(config: EngineConfig, seed: random.Random, venue: str, moved: int) ->
         found.trade(at * SECOND, (100 + moved / 100 + seed.uniform(-3, 3), 1))
         interest += seed.randrange(0, 40)
         found.open_interest(at * SECOND + 1, interest)
-    if seed.random() < 0.7:
+    other = random.Random(str(sides))
+    if other.random() < 0.7:
         mid = 100 + moved / 100
-        found.mark(9 * SECOND, mid + seed.uniform(-2, 2))
-        found.index(9 * SECOND, mid + seed.uniform(-2, 2))
+        found.mark(9 * SECOND, mid + other.uniform(-2, 2))
+        found.index(9 * SECOND, mid + other.uniform(-2, 2))
     memory = flow.memory_of(config)
     memory["filled"], memory["ring_at"] = 20, 7
     for name in ("added_ring", "cancelled_ring"):
@@ -208,7 +214,7 @@ def standing(config: EngineConfig, markets: list[Market], mid: float, way: int, 
         at = naive.erring(each.trigger, each.error, index, place) if index >= 0 and each.error else each.trigger
         whose = [one for one in markets if one.part.key == each.instrument]
         if whose:
-            at = whose[0].hit(config, way, mid / float(whose[0].mid), at)
+            at = whose[0].hit(config, way, mid / float(whose[0].mid), mid, at)
         else:
             at = hit(config, each.instrument, way, mid, mid, mid, at)
         floor = each.bankruptcy if each.bankruptcy is not None else 0.0 if side > 0 else 1e300
@@ -237,7 +243,11 @@ def twin(config: EngineConfig, markets: list[Market], memory: Rows) -> dict[str,
                 whole[price] = whole.get(price, 0.0) + size
         ordered = sorted(whole.items(), reverse=True)
         drawn = [
-            [t for each, f in zip(markets, factors, strict=True) for t in each.forced(config, over, way, f, index)]
+            [
+                trigger
+                for each, factor in zip(markets, factors, strict=True)
+                for trigger in each.forced(config, over, way, factor, float(mid), index)
+            ]
             + standing(config, markets, float(mid), way, index)
             for index in range(-1, config.map.draws)
         ]
@@ -253,7 +263,7 @@ def twin(config: EngineConfig, markets: list[Market], memory: Rows) -> dict[str,
         told["fall_refill" if way > 0 else "squeeze_refill"] = rate
     told |= naive.record(config.cascade, mid, *found)
     told["exposures"] = sum(len(standing(config, markets, float(mid), way, -1)) for way in (1, -1))
-    estimated = any(each.forced(config, over, way, 1.0, -1) for each in markets for way in (1, -1))
+    estimated = any(each.forced(config, over, way, 1.0, float(each.mid), -1) for each in markets for way in (1, -1))
     told["map_source"] = ("none", "estimated", "measured", "both")[estimated + 2 * (told["exposures"] > 0)]
     interest = [float(each.map.memory["open_interest"][0]) for each in markets]
     held = [each.map.coverage(1)[0] * weight for each, weight in zip(markets, interest, strict=True)]
