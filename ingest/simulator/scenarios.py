@@ -129,6 +129,7 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
     def at(minute: float) -> int:
         return int((calm + (minute + THINS) * 60 / compression) * SECOND)
 
+    pace = compression / COMPRESSION
     stages = plan(
         {"time": 0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
         {"time": at(-THINS), "bids": 0.6, "asks": 0.75, "branching": 0.5},
@@ -138,7 +139,8 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "time": at(0),
             "jump": -0.003,
             "branching": 0.6,
-            "volatility": 8.0,
+            "volatility": 8.0 * math.sqrt(pace),
+            "pull": pace,
             "arbitrage": 200,
             "returns": 0.0,
             "bids": 0.02,
@@ -147,11 +149,12 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "sells": SOLD * compression / (FALLS * 60),
         },
         # Whatever comes is sold into.
-        {"time": at(FALLS), "sells": 150.0, "branching": 0.5},
+        {"time": at(FALLS), "sells": 150.0 * pace, "branching": 0.5},
         {
             "time": at(FALLS + DRY),
             "sells": 0.0,
             "volatility": 2.0,
+            "pull": 1.0,
             "branching": 0.3,
             "arbitrage": 2_000,
             "returns": 1.0,
