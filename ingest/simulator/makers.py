@@ -23,6 +23,8 @@ _NEAR: Final = 12
 _ROUND: Final = 10
 #: Standard deviation of the log of a quote's size far behind the touch.
 _UNEVEN: Final = 0.3
+#: So many of them above the mean is the largest quote.
+_LUCKIEST: Final = 3.0
 
 
 @kernel
@@ -124,20 +126,20 @@ def quote(state: Rows, parameters: Rows, bids: float, asks: float, every: int, e
                 edge = row["ask"] - 1 if side > 0 else row["bid"] + 1
                 price = min(price, edge) if side > 0 else max(price, edge)
                 usual = given["quote"] * share * (1.0 + given["growth"] * offset)
+                first, second = next_draw(state, _QUOTES)
                 uneven = _UNEVEN
-                if offset < 5.0 * given["lush_reach"]:
-                    fade = math.exp(-offset / given["lush_reach"])
+                if offset < 3.0 * given["lush_reach"]:
+                    fade = math.exp(-((offset / given["lush_reach"]) ** 2))
                     lush = given["lush"] * fade
                     usual *= math.exp(lush * row["lushness"][k] - 0.5 * lush * lush)
                     uneven = max(uneven, given["uneven"] * fade)
-                first, second = next_draw(state, _QUOTES)
                 luck = row["rung_luck"][maker, k, rung]
                 shown = row["rung_size"][maker, k, rung]
                 kept = row["rung_price"][maker, k, rung] == price and 0.5 * usual * luck <= shown <= 1.5 * usual * luck
                 if kept and not full and row["quoted"][maker, price] >= shown:
                     continue
                 unquote(state, maker, side, rung)
-                luck = math.exp(uneven * normal(first, second) - 0.5 * uneven * uneven)
+                luck = math.exp(uneven * min(normal(first, second), _LUCKIEST) - 0.5 * uneven * uneven)
                 size = int(usual * luck)
                 if full or price <= 0 or price >= PRICES - 1 or size <= 0:
                     continue

@@ -55,6 +55,8 @@ COMPRESSION: Final = 20.0
 CALM: Final = 120
 #: What is sold from outside during the cascade, lots: 100 million USD.
 SOLD: Final = 830_000
+#: In a longer form as much more must be sold for each lot of a bid: bids refill by so much of a power less often.
+_REFILL: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +145,9 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "pull": pace,
             "arbitrage": 200,
             "returns": 0.0,
-            "bids": 0.02,
+            "bids": 0.02 * min(pace, 1.0) ** _REFILL,
             "asks": 0.3,
-            "limits": 0.02,
+            "limits": 0.02 * min(pace, 1.0) ** _REFILL,
             "sells": SOLD * compression / (FALLS * 60),
         },
         # Whatever comes is sold into.
