@@ -43,7 +43,9 @@ def schedule(state: Rows, parameters: Rows) -> None:
     """Draw the times of the first candidates."""
     row, given = state[0], parameters[0]
     first, second = draw(row["seed"], STREAMS, 0)
-    row["next_flow"] = row["time"] + int(1e9 * waiting(first, max(2.0 * given["busiest"] * given["chosen"][2 * LEVELS - 1], 1e-9)))
+    row["next_flow"] = row["time"] + int(
+        1e9 * waiting(first, max(2.0 * given["busiest"] * given["chosen"][2 * LEVELS - 1], 1e-9))
+    )
     row["next_market"] = row["time"] + int(1e9 * waiting(second, max(given["market_bound"], 1e-9)))
 
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.kernel import kernel
 from engine.schema import Rows
-from ingest.simulator.draws import Stream, normal, waiting, unit
+from ingest.simulator.draws import Stream, normal, unit, waiting
 from ingest.simulator.flow import next_draw
 from ingest.simulator.matching import Event, change, emit, touch
 from ingest.simulator.world import ASK, BID, GRID, PRICES

@@ -55,7 +55,8 @@ COMPRESSION: Final = 20.0
 CALM: Final = 120
 #: What is sold from outside during the cascade, lots: 100 million USD.
 SOLD: Final = 830_000
-#: In a longer form as much more must be sold for each lot of a bid: bids refill by so much of a power less often.
+#: Exponent of the pace by which bids refill less in a longer form, where ordinary sales go on for longer: with it the
+#: fall is about the same at every pace.
 _REFILL: Final = 0.25
 
 
@@ -119,8 +120,8 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
 
     Minutes of the event are divided by `compression`: 1 is the event at its own pace, three hours and twenty minutes;
     60 shows all but the refill within two minutes. What comes by itself (orders, cooldowns, the makers' delay) keeps
-    its pace: in a longer form ordinary sales go on while nobody refills, and it falls farther, 12 % at 20, 13 % at 10,
-    18 % at 4, 47 % at 1. `calm` seconds come first, and end at a full hour, so that an engine's baseline is that of a
+    its pace. What is sold, what is believed and, in a longer form, who refills keep that of the event, so that it falls
+    about as far at any: 12 to 14 % from 60 to 4, 13 to 16 % at 1. `calm` seconds come first, and end at a full hour, so that an engine's baseline is that of a
     past hour. Raises BadConfig for what leaves no time to a stage.
     """
     if not 1 <= compression <= 120:
@@ -135,7 +136,7 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
     stages = plan(
         {"time": 0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
         {"time": at(-THINS), "bids": 0.6, "asks": 0.75, "branching": 0.5},
-        {"time": at(-7), "bids": 0.4, "asks": 0.6, "limits": 0.7},
+        {"time": at(-7), "bids": 0.33, "asks": 0.6, "limits": 0.7},
         # The news; whoever could buy it elsewhere cannot move the money, and nobody quotes against the fall.
         {
             "time": at(0),

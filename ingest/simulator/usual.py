@@ -22,8 +22,8 @@ def usual(price: int, money: float) -> Rows:
     row["activity"], row["activity_life"], row["busiest"] = 0.9, 10.0, 6.0
     row["makers"], row["rungs"] = MAKERS, RUNGS
     row["quote"], row["growth"] = 240.0, 0.003
-    row["uneven"] = 1.8
-    row["lush"], row["lush_life"], row["lush_reach"] = 0.65, 30.0, 3.5
+    row["uneven"] = 2.1
+    row["lush"], row["lush_life"], row["lush_reach"] = 0.6, 30.0, 3.5
     row["offset"] = offsets(price)
     row["inventory_limit"], row["skew"] = 300_000, 8.0
     row["withdraws"] = 1

@@ -67,8 +67,8 @@ STATE: Final = np.dtype(
         #: Accepted market orders, and candidates whose intensity exceeded the bound.
         ("orders", "<i8"),
         ("capped", "<i8"),
-        #: Logs of the flow's activity, and of how thick bids and asks are next to the touch, in standard deviations; the
-        #: activity itself, a share of the usual rates.
+        #: Logs of the flow's activity, and of how thick bids and asks are next to the touch, standard deviations;
+        #: the activity itself, a share of the usual rates.
         ("unrest", "<f8"),
         ("lushness", "<f8", (2,)),
         ("activity", "<f8"),
@@ -149,8 +149,8 @@ PARAMETERS: Final = np.dtype(
         #: A maker's size at the touch, lots; how many times as much at the last rung.
         ("quote", "<f8"),
         ("growth", "<f8"),
-        #: Standard deviation of the log of a quote's size, by chance; of that of the makers' sizes on a side next to the
-        #: touch, its time scale, s, and the distance, ticks, by which it has faded to 1 / e.
+        #: Standard deviation of the log of a quote's size, by chance; of that of the makers' sizes on a side next
+        #: to the touch, its time scale, s, and the distance, ticks, by which it has faded to 1 / e.
         ("uneven", "<f8"),
         ("lush", "<f8"),
         ("lush_life", "<f8"),
