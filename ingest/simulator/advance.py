@@ -44,7 +44,7 @@ def grid(state: Rows, parameters: Rows, plan: Rows, accounts: Rows, events: Rows
         emit(events, row["time"], _STAGE, row["stage"], 0, 0, int(jump), 0, 0)
     now = plan[row["stage"]]
     observe(state)
-    breathe(state, parameters, _STEP)
+    breathe(state, parameters, now["activity"], _STEP)
     wander(state, parameters, now["volatility"], now["pull"], _STEP)
     leave(state)
     if given["makers"] > 0:

@@ -154,7 +154,7 @@ def aggressive(state: Rows, parameters: Rows, branching: float, events: Rows) ->
 
 
 @kernel
-def breathe(state: Rows, parameters: Rows, seconds: float) -> None:
+def breathe(state: Rows, parameters: Rows, share: float, seconds: float) -> None:
     """Let the activity go on, and how thick either side is next to the touch: logs of both return to their mean.
 
     Each is an Ornstein-Uhlenbeck process that nothing else moves, the same in every branch; the mean activity is 1.
@@ -163,8 +163,8 @@ def breathe(state: Rows, parameters: Rows, seconds: float) -> None:
     first, second = next_draw(state, _ACTIVITY)
     third, fourth = next_draw(state, _ACTIVITY)
     _, fifth = next_draw(state, _ACTIVITY)
-    spread = given["activity"]
-    if spread > 0.0:
+    if given["activity"] > 0.0:
+        spread = share * given["activity"]
         kept = math.exp(-seconds / given["activity_life"])
         row["unrest"] = kept * row["unrest"] + math.sqrt(1.0 - kept * kept) * normal(first, second)
         row["activity"] = min(math.exp(spread * row["unrest"] - 0.5 * spread * spread), given["busiest"])
