@@ -91,17 +91,14 @@ def test_the_critical_shock_is_what_bisection_finds(make: Callable[[int], World]
 
 @pytest.mark.skipif(not COMPILED, reason="needs twenty seconds of market time and all accounts")
 def test_with_leverage_a_sale_is_amplified() -> None:
-    fallen, forced = [], []
-    # Whether one book's fall goes on to the next trigger is luck; over eight of them it is not.
+    # Where bids refill as fast as forced orders come, nothing falls on: here they come back as seldom as after the news.
     for seed in range(1, 9):
         world = thin(seed)
         world.parameters["by_last"] = 1
+        world.plan["bids"] = world.plan["limits"] = 0.02
         with_it, without = amplification(world, START + (SECONDS + 2) * SECOND, 40_000)
-        fallen.append(without.low - with_it.low)
-        forced.append(with_it.forced - without.forced)
-    assert sum(forced) > 0
-    assert min(fallen) >= 0
-    assert sum(fallen) > 0
+        assert with_it.forced > without.forced
+        assert with_it.low < without.low
 
 
 def test_without_leverage_nothing_is_amplified() -> None:

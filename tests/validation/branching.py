@@ -5,9 +5,9 @@ the times at which the market trades: fills of one order are one. The tape does 
 tenth to a fifth of them, so these count too. The surrogate moves each event within 60 s; `engine.statistics.hawkes`
 says why n alone means nothing: the control is a Poisson process whose rate changes and whose events call for none.
 
-The market's activity changes its rates too, over a minute. What the surrogate takes off then is most of n, weak or strong:
-n less its surrogate's tells more excitation from less, and is n itself only where the plan keeps the activity even. Both
-are measured.
+The market's activity changes its rates too, over a minute. The surrogate takes it off, and most of n with it: what is
+left tells more excitation from less, and comes near to n only where the plan keeps the activity even. Both are
+measured.
 """
 
 from typing import Final
