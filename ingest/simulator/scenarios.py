@@ -144,6 +144,8 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "branching": 0.6,
             "volatility": 8.0 * math.sqrt(pace),
             "pull": pace,
+            # How much comes is the plan's until somebody refills.
+            "activity": 0.0,
             "arbitrage": 200,
             "returns": 0.0,
             "bids": 0.02 * min(pace, 1.0) ** _REFILL,
@@ -158,6 +160,7 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "sells": 0.0,
             "volatility": 2.0,
             "pull": 1.0,
+            "activity": 1.0,
             "branching": 0.3,
             "arbitrage": 2_000,
             "returns": 1.0,
