@@ -121,7 +121,7 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
     Minutes of the event are divided by `compression`: 1 is the event at its own pace, three hours and twenty minutes;
     60 shows all but the refill within two minutes. What comes by itself (orders, cooldowns, the makers' delay) keeps
     its pace. What is sold, what is believed and, in a longer form, who refills keep that of the event, so that it falls
-    about as far at any: 12 to 14 % from 60 to 4, 13 to 16 % at 1. `calm` seconds come first, and end at a full hour, so
+    about as far at any: 12 to 14 % at 60, 20, 10, 4 and 1. `calm` seconds come first, and end at a full hour, so
     that an engine's baseline is that of a past hour. Raises BadConfig for what leaves no time to a stage.
     """
     if not 1 <= compression <= 120:
