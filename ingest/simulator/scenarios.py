@@ -21,7 +21,7 @@ from engine.schema import Contract, Rows
 from ingest.simulator.frames import START, VENUE
 from ingest.simulator.matching import change
 from ingest.simulator.members import Channel, Member, Pledge, gold, peg, spot
-from ingest.simulator.population import Named, Population, populate
+from ingest.simulator.population import Named, Population, placed_at, populate
 from ingest.simulator.usual import usual
 from ingest.simulator.world import BID, MAKERS, SECOND, STAGE, World, begin, plan
 
@@ -320,14 +320,17 @@ def scenario(name: str, compression: float = 0.0) -> Scenario:
 
 
 def exposures(wanted: Scenario) -> tuple[Exposure, ...]:
-    """Give what everybody knows of a scenario's market before it begins: who holds much, and where that is forced."""
+    """Give what everybody knows of a market before it begins: who holds much, where that is forced and ends."""
+    money = INSTRUMENT.tick / 10**INSTRUMENT.price_decimals
     return tuple(
         Exposure(
             name=f"holder {place}",
             asset=INSTRUMENT.asset,
             side="long" if each.side > 0 else "short",
             quantity=each.size * INSTRUMENT.lot / 10**INSTRUMENT.size_decimals,
-            trigger=PRICE * (1.0 - each.side * each.distance) * INSTRUMENT.tick / 10**INSTRUMENT.price_decimals,
+            trigger=PRICE * (1.0 - each.side * each.distance) * money,
+            bankruptcy=placed_at(each, PRICE)[4] * money,
+            instrument=INSTRUMENT.key,
             as_of=wanted.start,
         )
         for place, each in enumerate(wanted.population.named, 1)
