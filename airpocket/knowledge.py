@@ -1,4 +1,4 @@
-"""Knowledge from files: exposures, margin brackets, reference levels and a fitted model as TOML in, values out.
+"""Knowledge from files: exposures, margin brackets, marks, reference levels and a fitted model as TOML in, values out.
 
 # exposures.toml                                  # brackets.toml
 [[exposure]]                                      [[bracket]]
@@ -7,8 +7,15 @@ asset = "ETH"                                     notional = 0
 quantity = 250_000                                rate = 0.004
 trigger = 1_780          # none: unlevered        amount = 0
 error = 25
+bankruptcy = 1_700      # none: sold at any price
 as_of = 2026-02-01T00:00:00Z
 source = "on-chain"
+
+# marks.toml
+[[mark]]
+venue = "hyperliquid"    # none: every venue without a rule of its own
+index = 0.6              # share of a fall that other venues have too
+average = 150            # s
 
 # references.toml
 [[reference]]
@@ -32,13 +39,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from engine.errors import BadConfig
-from engine.knowledge import Bracket, Exposure, Knowledge, Model, ReferenceLevel
+from engine.knowledge import Bracket, Exposure, Knowledge, MarkRule, Model, ReferenceLevel
 
-Entry = TypeVar("Entry", Exposure, Bracket, ReferenceLevel)
-Value = TypeVar("Value", Exposure, Bracket, ReferenceLevel, Model)
+Entry = TypeVar("Entry", Exposure, Bracket, MarkRule, ReferenceLevel)
+Value = TypeVar("Value", Exposure, Bracket, MarkRule, ReferenceLevel, Model)
 
 #: Table of each kind of file.
-TABLES: Final = {Exposure: "exposure", Bracket: "bracket", ReferenceLevel: "reference"}
+TABLES: Final = {Exposure: "exposure", Bracket: "bracket", MarkRule: "mark", ReferenceLevel: "reference"}
 NANOSECONDS: Final = 1_000_000_000
 
 
@@ -50,6 +57,8 @@ class KnowledgeFiles:
     exposures: str = ""
     #: Maintenance margin brackets per venue, TOML.
     brackets: str = ""
+    #: How venues make the marks that they liquidate by, TOML.
+    marks: str = ""
     #: Depth from before the event, or since, TOML.
     references: str = ""
     #: A fitted vacuum probability, TOML.
@@ -61,6 +70,7 @@ def load(files: KnowledgeFiles) -> Knowledge:
     return Knowledge(
         exposures=_entries(files.exposures, Exposure) if files.exposures else (),
         brackets=_entries(files.brackets, Bracket) if files.brackets else (),
+        marks=_entries(files.marks, MarkRule) if files.marks else (),
         references=_entries(files.references, ReferenceLevel) if files.references else (),
         model=_model(files.model) if files.model else None,
     )

@@ -7,6 +7,7 @@ files of Tardis or hftbacktest: `airpocket.imports`
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from heapq import merge
 from itertools import chain, islice
 from operator import itemgetter
@@ -21,10 +22,10 @@ from engine.pipeline import Pipeline
 from engine.schema import Batch, Kind
 from engine.trust import OK
 from ingest.captures import What, is_capture, lines_of, read_capture, venues_of
-from ingest.control import START
+from ingest.control import MARK, START
 from ingest.linger import Linger
 from ingest.session import Session, foreign_session, open_session
-from ingest.tape import Tape, Tear, Text, expand, read, recording_of
+from ingest.tape import Head, Tape, Tear, Text, ahead, expand, glimpse, read, recording_of
 from ingest.venues import load
 
 #: Lines at the head of a tape that say whose it is, and of a foreign one the decimals of its numbers.
@@ -65,6 +66,8 @@ class TapeRows:
         self._until = until
         self._tapes: list[Tape] = []
         self._lingers: list[Linger] = []
+        # To unpack a tape takes as long as all that comes after it, and neither needs the interpreter's lock.
+        self._reader = ThreadPoolExecutor(1, "tape")
         recordings = list(self._open(paths, venue))
         if len(self.sessions) == 1 and len(self.sessions[0].synced) == 1:
             # No other instrument's rows come in between, so that it is the same to everybody how many come at once.
@@ -87,8 +90,9 @@ class TapeRows:
         return f"gaps {gaps}, frames refused {self.counts['refused']}{torn}"
 
     def __iter__(self) -> Iterator[Batch]:
-        for _, batches in self._closed:
-            yield from batches
+        with self._reader:
+            for _, batches in self._closed:
+                yield from batches
         # Where time ended it, what still lingers is of before that.
         for linger in self._lingers:
             yield from linger.flush()
@@ -112,12 +116,21 @@ class TapeRows:
                 if head:
                     yield self._by_line(chain(head, tape), *self._sit(open_session(head, venue)))
             else:
-                first: list[Text] = []
-                while (not first or first[-1].after < HEAD) and (text := next(texts, None)) is not None:
-                    first.append(text)
-                head = list(islice(chain.from_iterable(text.lines() for text in first), HEAD))
-                if head:
-                    yield self._by_text(chain(first, texts), *self._sit(open_session(head, venue)))
+                first = list(islice(texts, 1))
+                if first:
+                    session = self._of_texts(first, texts, venue)
+                    yield self._by_text(chain(first, texts), *self._sit(session))
+
+    def _of_texts(self, first: list[Text], texts: Iterator[Text], venue: str | None) -> Session:
+        """Make the session that a recording's first lines call for; to `first` are added those that had to be read."""
+        raw = first[0].first()
+        if venue is None or raw.startswith(MARK):
+            return open_session([(0, raw)], venue)
+        lines = first[0].after
+        while lines < HEAD and (text := next(texts, None)) is not None:
+            first.append(text)
+            lines += text.after - text.before
+        return foreign_session(load(venue), Head(first, HEAD))
 
     def _sit(self, session: Session) -> tuple[Session, Linger]:
         """Note a session, and give it a linger."""
@@ -142,7 +155,7 @@ class TapeRows:
         from ingest.bulk import Bulk
 
         received, bulk = 0, Bulk(session, linger, self._until)
-        for text in texts:
+        for text in ahead(iter(texts), self._reader):
             for received, taken, raw, closed in bulk.take(text):
                 self.counts["lines"] += taken
                 if taken:
@@ -186,9 +199,10 @@ class TapeRows:
 
 def venue_of(path: Path) -> str:
     """Name the venue that a tape's first line states, empty where it states none."""
+    if not glimpse(path).startswith(START):
+        return ""
     for _, raw in read([path]):
-        line = orjson.loads(raw) if raw.startswith(START) else {}
-        return str(line.get("venue", ""))
+        return str(orjson.loads(raw).get("venue", ""))
     return ""
 
 

@@ -18,13 +18,13 @@ from engine.broker import BrokerConfig
 from engine.cascade import END, Floats, curve, sweep_floored
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.liquidation_exposures import listed
+from engine.liquidation_exposures import levered, listed
 from engine.pipeline import Pipeline
 from engine.risk import assume, rules_of
 from engine.signals.cascade_asset import Part, Whole, lay_upon
 from engine.topics import MARKET, partition_of
 from engine.track import REASONS, Track
-from engine.triggers import NOTHING, SOURCES, Triggers, coverage_of, forced, source_of
+from engine.triggers import NOTHING, SOURCES, Triggers, coverage_of, forced, hits_of, off_of, share_of, source_of
 from engine.trust import OK
 from ingest.topic import TopicSource
 
@@ -119,13 +119,14 @@ def ask(
     if not good:
         raise BadConfig(f"no book of {pipeline.asset} is known: {without}")
     sign = FALL if side == "sell" else SQUEEZE
-    whole = lay_upon(config, pipeline.asset, [part_of(track) for track in good.values()], everything=True)
+    now = max(track.clock for track in good.values())
+    whole = lay_upon(config, pipeline.asset, [part_of(track) for track in good.values()], now, everything=True)
     without |= dict.fromkeys(whole.left_out, "mid more than 20 % off the others'")
     mid, maps = whole.seen.mid, whole.seen.maps
     reference = mid[0] / mid[1]
     book, quantity = whole.seen.sides[0 if sign == FALL else 1], notional / reference
     both = forced(maps, FALL), forced(maps, SQUEEZE)
-    held = held_of(config, sign * reference, both[0 if sign == FALL else 1])
+    held = held_of(config, both[0 if sign == FALL else 1])
     alone = sweep(book, NOTHING, quantity)
     met = sweep(book, held, quantity)
     price = None if met["exhausted"] else sign * float(met["price"])
@@ -135,7 +136,7 @@ def ask(
         side=side,
         notional=notional,
         quantity=quantity,
-        time=max(track.clock for track in good.values()),
+        time=now,
         reference=reference,
         price=price,
         move_bps=None if price is None else BPS * (price - reference) / reference,
@@ -146,7 +147,7 @@ def ask(
         amplification=(quantity + float(met["forced"])) / quantity,
         fired=fired,
         fired_estimated=int(met["fired"]) - len(fired),
-        forced_estimated=max(float(met["forced"]) - share_of(config) * sum(each.quantity for each in fired), 0.0),
+        forced_estimated=max(float(met["forced"]) - slice_of(config) * sum(each.quantity for each in fired), 0.0),
         map_source=SOURCES[source_of(maps, both)],
         map_coverage=coverage_of(maps, whole.mids),
         holders=listed(config, pipeline.asset),
@@ -171,17 +172,17 @@ def part_of(track: Track) -> Part:
     )
 
 
-def share_of(config: EngineConfig) -> float:
+def slice_of(config: EngineConfig) -> float:
     """Return which share of a forced trade is made within the cascade."""
     asked = config.cascade
     return 1.0 if asked.duration > asked.cooldown else asked.slice
 
 
-def held_of(config: EngineConfig, start: float, found: Triggers) -> Triggers:
-    """Give triggers as the mark and the slices let them be felt."""
-    marks, amounts = np.zeros(len(found.marks)), np.zeros(len(found.marks))
-    assume(rules_of(config.cascade), start, found.marks, found.amounts, marks, amounts)
-    return Triggers(marks=marks, amounts=amounts, floors=found.floors)
+def held_of(config: EngineConfig, found: Triggers) -> Triggers:
+    """Give triggers as the slices let them be felt."""
+    amounts = np.zeros(len(found.marks))
+    assume(rules_of(config.cascade), found.amounts, amounts)
+    return Triggers(marks=found.marks, amounts=amounts, floors=found.floors)
 
 
 def sweep(book: Ladder, held: Triggers, quantity: float) -> Any:
@@ -196,13 +197,10 @@ def fired_of(config: EngineConfig, asset: str, whole: Whole, sign: float, book: 
     """Name the known exposures that the last level traded at fires, in the order in which they are hit."""
     if met["level"] < 0:
         return ()
-    maps, (over, under) = whole.seen.maps, whole.seen.mid
-    levered = [each for each in config.knowledge.exposures if each.asset == asset and each.trigger is not None]
+    maps = whole.seen.maps
     found = []
-    for each, row, gone in zip(levered, maps.exposures, maps.gone, strict=False):
-        mark = np.array([sign * row["trigger"]])
-        at = held_of(config, sign * over / under, Triggers(marks=mark, amounts=np.ones(1), floors=np.zeros(1))).marks[0]
-        if not gone and row["side"] == sign and at >= book.prices[met["level"]]:
+    for each, row, gone, at in zip(levered(config, asset), maps.exposures, maps.gone, hits_of(maps), strict=False):
+        if not gone and row["side"] == sign and sign * at >= book.prices[met["level"]]:
             known = Fired(name=each.name, quantity=each.quantity, trigger=float(row["trigger"]), as_of=each.as_of)
             found.append((-sign * float(row["trigger"]), known))
     return tuple(known for _, known in sorted(found, key=lambda pair: pair[0]))
@@ -214,10 +212,12 @@ def assumptions(config: EngineConfig, whole: Whole) -> str:
     covered = f"estimated maps that hold {coverage_of(maps, whole.mids):.1%} of open interest"
     estimated = covered if maps.estimated else "no estimated map"
     refills = f"refilling for {asked.duration / 1_000:g} s" if asked.duration else "nothing refills"
-    slices = "" if share_of(config) == 1.0 else f"; {share_of(config):.0%} of what is forced is sold at once"
+    slices = "" if slice_of(config) == 1.0 else f"; {slice_of(config):.0%} of what is forced is sold at once"
+    share, off = share_of(maps), off_of(maps)
+    mark = f"mark passes on {share:.3g} of a move" + (f" and stands {BPS * off:+.1f} bps off the mid" if off else "")
     return (
-        f"triggers: {maps.standing} known exposures, {estimated}; mark passes on "
-        f"{asked.pass_through:g} of a move{slices}; books as shown, {refills}, nobody else sells"
+        f"triggers: {maps.standing} known exposures, {estimated}; {mark}{slices}; books as shown, {refills}, "
+        "nobody else sells"
     )
 
 

@@ -8,6 +8,7 @@ records that are due.
 import gc
 from collections.abc import Callable
 from functools import cache, partial
+from operator import itemgetter
 from statistics import median
 from time import perf_counter_ns
 from typing import Any, Final
@@ -87,7 +88,7 @@ def by_everything(config: EngineConfig) -> Way:
     session = open_session(list(read([require_tape()]))[:HEAD], "binance_usdm")
     pipeline = Pipeline("BTC", config)
     out = np.zeros(2 * len(QUIET.bands), np.int64)
-    chosen = [*PLACES, *(len(QUIET.bands) + place for place in PLACES)]
+    chosen = itemgetter(*PLACES, *(len(QUIET.bands) + place for place in PLACES))
 
     def take(received: int, raw: bytes) -> list[int]:
         for batch in session.receive(received, raw):
@@ -95,7 +96,7 @@ def by_everything(config: EngineConfig) -> Way:
         (track,) = pipeline.tracks.values()
         if track.book is not None:
             read_bands(*track.book.arrays, out)
-        return out[chosen].tolist()  # type: ignore[no-any-return]
+        return [*chosen(out.tolist())]
 
     for received, raw in opening:
         session.take_requests()

@@ -46,7 +46,7 @@ def part() -> Work:
 
 
 def test_the_full_engine(benchmark: Any) -> None:
-    """Rows in memory, in one batch, to everything that is kept for the signals; none is due."""
+    """Rows in memory, in one batch, to everything that is kept for the signals; records of one minute's line alone."""
     found = batches(LINES)
     first = next(i for i, batch in enumerate(found) if batch.messages["kind"][0] == SNAPSHOT) + 1
     begun, rest = joined(found[:first]), joined(found[first:])

@@ -7,7 +7,7 @@ Both carry the venue's update ids. After a diff that ends with id L the book mus
 
 from typing import Any, Final
 
-from engine.kernel import inner, kernel
+from engine.kernel import inlined_entry, inner, kernel
 from engine.schema import Rows
 
 #: How many stated touches are remembered, and how many answers of the book may wait. Older ones go uncompared.
@@ -43,7 +43,7 @@ def forget_waiting(memory: Rows) -> None:
     memory[0]["waiting_start"] = memory[0]["waiting_end"]
 
 
-@kernel
+@inlined_entry
 def hear_touch(memory: Rows, last: int, bid: int, bid_size: int, ask: int, ask_size: int) -> None:
     """Take what the venue states, and compare the answers that waited for it."""
     own = memory[0]

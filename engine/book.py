@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import BadFrame, BadRecord
+from engine.fields import reader_of
 from engine.instrument import Instrument
 from engine.ladder import (
     ASK,
@@ -27,6 +28,7 @@ from engine.views import collect, look
 
 #: Window sizes in ticks: at least the first, at most the last; in between about a third of the price.
 WINDOWS: Final = (1 << 12, 1 << 20)
+_TOUCH: Final = reader_of(MEMORY, ("bid", "ask"), ())[0]
 #: What the kernels of `engine.ladder` take: memory, bands, sizes, occupied, far.
 Arrays: TypeAlias = tuple[Rows, Ints, Ints, Ints, Ints]
 
@@ -86,8 +88,8 @@ class Book:
     @property
     def touch(self) -> tuple[int, int]:
         """Best bid and best ask, 0 where a side is empty."""
-        memory = self._memory[0]
-        return int(memory["bid"]), int(memory["ask"])
+        bid, ask = _TOUCH(self._memory)
+        return bid, ask
 
     def ladder(self) -> tuple[Rows, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Give the arrays that `engine.ladder` reads a book from: memory, sizes, occupied, far; never to be written."""

@@ -19,9 +19,10 @@ import numpy as np
 
 from engine.book import Book
 from engine.cascade import Floats, lay, merge, replenish
+from engine.fields import reader_of
 from engine.imbalance import base_per_size
 from engine.kernel import kernel
-from engine.money import QUANTO
+from engine.money import QUANTO, UNIT
 from engine.resilience import ZONE_BPS, moved
 from engine.schema import Rows
 from engine.signals.flow import newest
@@ -35,6 +36,8 @@ FOREIGN: Final = Fraction(1, 5)
 #: Edges of the zones in which a rate of refilling is known, bps.
 REFILLED: Final = ZONE_BPS[1:]
 
+#: What a price is counted in, and what is traded.
+_MONEY: Final = reader_of(UNIT, ("price", "contract"), ())[0]
 #: A mid as a fraction of whole numbers, price units.
 Mid = tuple[int, int]
 
@@ -65,13 +68,13 @@ def summed(sides: Sequence[Ladder]) -> Ladder:
 
 def answers(book: Book | None, unit: Rows) -> bool:
     """Say whether the model can be asked: there is a mid, and sizes are base units, as a quanto contract's are not."""
-    return book is not None and all(book.touch) and bool(unit["contract"][0] != QUANTO)
+    return book is not None and all(book.touch) and _MONEY(unit)[1] != QUANTO
 
 
 def mid_of(book: Book, unit: Rows) -> Mid:
     """Return the mid of a book that has both sides."""
     bid, ask = book.touch
-    return bid + ask, 2 * round(float(unit["price"][0]))
+    return bid + ask, 2 * round(_MONEY(unit)[0])
 
 
 def edges(drops: Sequence[int], mid: Mid, sign: float) -> Floats:

@@ -362,23 +362,6 @@ def slice_off(amounts: Floats, first: float, cooldown: float, duration: float, o
 
 
 @kernel
-def seen_by_mark(marks: Floats, start: float, theta: float, out: Floats) -> None:
-    """Write the traded prices at which triggers fire when the mark has passed on a share theta of the fall.
-
-    The mark is start - theta (start - price): a trigger at l fires at start - (start - l) / theta, and never where
-    theta is 0 (written as NO_FLOOR).
-    """
-    for j in range(len(marks)):
-        below = start - marks[j]
-        if below <= 0.0 or theta >= 1.0:
-            out[j] = marks[j]
-        elif theta * 1e300 > below:
-            out[j] = start - below / theta
-        else:
-            out[j] = NO_FLOOR
-
-
-@kernel
 def spiral(density: float, forced: float, shock: float) -> tuple[float, float, float]:
     """Return n, Q* and the fall in a book of even bid density with triggers of even density, both base units per price.
 

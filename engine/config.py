@@ -157,12 +157,14 @@ class CascadeConfig:
     shocks: tuple[int, ...] = (1_000_000, 10_000_000, 100_000_000)
     #: The one of the shocks against which the share of makers that may leave is computed, whole quote units.
     withdrawal: int = 10_000_000
-    #: Share of a price move that the mark price has passed on by the time triggers are tested, 0 to 1.
+    #: Share of a price move that the mark price has passed on by the time triggers are tested, 0 to 1; of venues
+    #: without a rule of the mark (`engine.mark`).
     pass_through: float = 1.0
     #: Share of a forced trade that is made at once; the rest after `cooldown`, ms, if the cascade lasts longer.
     slice: float = 1.0
     cooldown: int = 30_000
-    #: How long a cascade is assumed to last, ms: so long makers put back what they do near the mid; 0: nothing refills.
+    #: How long a cascade is assumed to last, ms: so long makers put back what they do near the mid, and so far marks
+    #: follow; 0: nothing refills.
     duration: int = 0
     #: Horizon of the probability that more than a critical shock is sold (bought), seconds.
     horizon: int = 60

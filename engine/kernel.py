@@ -121,7 +121,10 @@ def brief(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """Compile a small inner kernel that becomes a part of each one that calls it, where a call would cost as much."""
+    """Compile an inner kernel that becomes a part of each one that calls it, where a call would cost as much.
+
+    A call hands on seven words or more of every array: of a kernel of ten arrays that is as much as a touch's own work.
+    """
     return _compiled(function, _Inner, forceinline=True, no_cpython_wrapper=True)
 
 

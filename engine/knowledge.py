@@ -1,4 +1,4 @@
-"""Knowledge: what a desk knows and no feed says, as frozen values: exposures, brackets, depth of old, a model."""
+"""Knowledge: what a desk knows and no feed says, as frozen values: exposures, brackets, marks, old depth, a model."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -24,6 +24,11 @@ class Exposure:
     trigger: float | None = None
     #: One standard deviation of the trigger, price units.
     error: float = 0.0
+    #: Price below which nothing of a long is sold (above which nothing of a short is bought), for its margin is gone
+    #: there and the rest goes to insurance and auto-deleveraging; None: not known, sold at any price.
+    bankruptcy: float | None = None
+    #: `venue:SYMBOL` whose open interest holds it, and whose mark forces it; empty: it is in no open interest.
+    instrument: str = ""
     #: When this was true, ns since the Unix epoch.
     as_of: int
     #: Where it comes from, for people.
@@ -38,6 +43,23 @@ class Exposure:
             raise BadConfig(f"trigger of exposure {self.name!r} is {self.trigger}, allowed are prices above 0, or none")
         if not (isfinite(self.error) and self.error >= 0):
             raise BadConfig(f"error of exposure {self.name!r} is {self.error}, allowed are numbers from 0")
+        if self.instrument and not all(self.instrument.partition(":")):
+            met = f"instrument of exposure {self.name!r} is {self.instrument!r}"
+            raise BadConfig(f"{met}, allowed is venue:SYMBOL, or nothing where it is in no open interest")
+        if self.bankruptcy is not None:
+            self._check_bankruptcy(self.bankruptcy)
+
+    def _check_bankruptcy(self, price: float) -> None:
+        met = f"bankruptcy of exposure {self.name!r} is {price}"
+        if self.trigger is None:
+            raise BadConfig(f"{met}, allowed is none without a trigger")
+        if not (isfinite(price) and price > 0):
+            raise BadConfig(f"{met}, allowed are prices above 0, or none")
+        if price > self.trigger if self.side == "long" else price < self.trigger:
+            beyond = "below" if self.side == "long" else "above"
+            raise BadConfig(
+                f"{met}, allowed of a {self.side} are prices {beyond} its trigger, {self.trigger}, or at it"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +77,42 @@ class Bracket:
     def __post_init__(self) -> None:
         if not (self.notional >= 0 and 0 < self.rate < 1 and self.amount >= 0):
             raise BadConfig(f"bracket of {self.venue} is {self}, allowed are notional >= 0, 0 < rate < 1, amount >= 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkRule:
+    """How a venue makes the mark that it liquidates by; `engine.mark` says what follows from it."""
+
+    #: Venue that it is of; empty: every venue without a rule of its own.
+    venue: str = ""
+    #: Share of a fall that the venue's index has too: what other venues share of it within the cascade, 0 to 1.
+    index: float
+    #: What is averaged: the basis (mid - index), added to the index, or the mid itself.
+    of: Literal["basis", "mid"] = "basis"
+    #: Time constant of an exponential average, s, or length of a plain mean, s; neither: there is no average.
+    average: float = 0.0
+    window: float = 0.0
+    #: How far from the index the mark may be, share of it; 0: any distance.
+    clamp: float = 0.0
+    #: Where it comes from, for people.
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"mark of {self.venue or 'all venues'}"
+        if not 0 <= self.index <= 1:
+            raise BadConfig(f"index of the {where} is {self.index}, allowed are shares from 0 to 1")
+        if self.of not in ("basis", "mid"):
+            raise BadConfig(f"of of the {where} is {self.of!r}, allowed are basis and mid")
+        for name in ("average", "window"):
+            value = getattr(self, name)
+            if not (isfinite(value) and value >= 0):
+                raise BadConfig(f"{name} of the {where} is {value}, allowed are seconds from 0")
+        if self.average and self.window:
+            raise BadConfig(
+                f"the {where} has an average of {self.average} s and a window of {self.window} s, allowed is one"
+            )
+        if not 0 <= self.clamp < 1:
+            raise BadConfig(f"clamp of the {where} is {self.clamp}, allowed are shares from 0 to below 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +195,13 @@ class Knowledge:
 
     exposures: tuple[Exposure, ...] = ()
     brackets: tuple[Bracket, ...] = ()
+    marks: tuple[MarkRule, ...] = ()
     references: tuple[ReferenceLevel, ...] = ()
     #: None: the vacuum has states and no probability.
     model: Model | None = None
+
+    def __post_init__(self) -> None:
+        named = [each.venue for each in self.marks]
+        twice = sorted({venue for venue in named if named.count(venue) > 1})
+        if twice:
+            raise BadConfig(f"{twice[0] or 'all venues'} has {named.count(twice[0])} marks, allowed is one")

@@ -110,14 +110,15 @@ def apply_side(
     """Set one side's levels and return its best price, 0 where none is left.
 
     What a venue changes next cannot be foretold, so nearly nothing here is a branch: a mispredicted one costs more than
-    all that is done for a level. Inward is upward for both sides, asks being taken as negative.
+    all that is done for a level. But it sorts its changes by price, so that a level's band is mostly that of the one
+    before: it is sought from there. Inward is upward for both sides, asks being taken as negative.
     """
     own = memory[0]
     tick, base, inverse, window = own["tick"], own["origin"] * own["tick"], own["inverse"], sizes.shape[1]
     inward = 1 - 2 * side
     touch = own["bid"] if side == BID else own["ask"]
     best = touch * inward if touch > 0 else -PRICE_LIMIT
-    gained = 0
+    gained, outside, count = 0, 0, bands.shape[1]
     for i in range(first, end):
         price, size = levels[i]["price"], levels[i]["size"]
         cell = int((price - base) * inverse + 0.5)
@@ -129,10 +130,11 @@ def apply_side(
             old = set_far(memory, far, side, price, size)
         gained += int(size > 0) - int(old > 0)
         value = price * inward
-        outside = 0
-        for b in range(bands.shape[1]):
-            outside += int(value < bands[1 + side, b])
-        if outside < bands.shape[1]:
+        while outside > 0 and value >= bands[1 + side, outside - 1]:
+            outside -= 1
+        while outside < count and value < bands[1 + side, outside]:
+            outside += 1
+        if outside < count:
             bands[5 + side, outside] += size - old
         if (size > 0) & (value > best):
             best = value

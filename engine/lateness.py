@@ -10,7 +10,7 @@ most an eighth above the truth and never below it.
 
 from typing import Any, Final
 
-from engine.kernel import inner, kernel, top_bit
+from engine.kernel import inlined, inlined_entry, inner, kernel, top_bit
 from engine.schema import Rows
 
 BUCKET: Final = 5_000_000_000
@@ -50,7 +50,7 @@ def restart_lateness(memory: Rows) -> None:
     own["samples"] = 0
 
 
-@inner
+@inlined
 def roll_lateness(memory: Rows, now: int) -> None:
     """Drop the minima that have left the window."""
     own = memory[0]
@@ -65,7 +65,7 @@ def roll_lateness(memory: Rows, now: int) -> None:
         own["offset"] = min(own["offset"], own["floors"][i])
 
 
-@kernel
+@inlined_entry
 def count_lateness(memory: Rows, now: int, delay: int) -> None:
     """Count one message that was received `delay` after it was sent, by two clocks."""
     own = memory[0]

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from engine import liquidation_exposures, liquidation_grid, liquidation_weights
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.kernel import inner, kernel
-from engine.liquidation_exposures import EXPOSURES, exposures_of, note_traded
+from engine.kernel import inlined_entry, inner, kernel
+from engine.liquidation_exposures import EXPOSURES, note_traded, set_exposures
 from engine.liquidation_grid import BUCKETS, CLASSES, cross, empty_grid, enter, leave
 from engine.liquidation_weights import SAMPLED, WHOLE, learn, mapped
 from engine.margin import (
@@ -35,12 +35,15 @@ from engine.margin import (
     isolated_inverse,
     maintenance_of,
 )
+from engine.mark import FIELDS as MARKED
+from engine.mark import RULE, set_rule
 from engine.money import INVERSE, QUANTO, amount_of, base_of
 from engine.schema import Coverage, Reference, Rows
 
 Floats = NDArray[np.float64]
 
 MARK: Final = int(Reference.MARK)
+INDEX: Final = int(Reference.INDEX)
 OPEN_INTEREST: Final = int(Reference.OPEN_INTEREST)
 ALL_OF_THEM: Final = int(Coverage.ALL)
 HOUR: Final = 3_600_000_000_000
@@ -66,6 +69,7 @@ MEMORY: Final = np.dtype(
         #: Last trade and last mark price, 0 before the first.
         ("price", "<f8"),
         ("mark", "<f8"),
+        *MARKED,
         #: Rows that cannot be: a price or size at or below 0, open interest below 0.
         ("refused", "<i8"),
     ],
@@ -88,6 +92,7 @@ SETTINGS: Final = np.dtype(
         ("reach", "<f8", (2, CLASSES, 2)),
         ("floor", "<f8", (2, CLASSES, 2)),
         *liquidation_exposures.SETTINGS,
+        *RULE,
     ],
     align=True,
 )
@@ -100,8 +105,8 @@ def memory_of(config: EngineConfig) -> Rows:
     return memory
 
 
-def settings_of(config: EngineConfig, venue: str, asset: str) -> Rows:
-    """Give the constants of the maps of an asset at a venue.
+def settings_of(config: EngineConfig, instrument: str, asset: str) -> Rows:
+    """Give the constants of the map of an instrument, `venue:SYMBOL`.
 
     Raises BadConfig where more than 8 leverages or 64 levered exposures are named, where the venue's brackets are
     malformed, or where they allow none of the leverages; the prior is shared among those that they allow.
@@ -109,6 +114,7 @@ def settings_of(config: EngineConfig, venue: str, asset: str) -> Rows:
     asked = config.map
     if len(asked.leverages) > CLASSES:
         raise BadConfig(f"{len(asked.leverages)} leverages are named, allowed are up to {CLASSES}")
+    venue = instrument.partition(":")[0]
     brackets = brackets_of(config, venue)
     row = np.zeros(1, SETTINGS)
     fixed = row[0]
@@ -129,11 +135,8 @@ def settings_of(config: EngineConfig, venue: str, asset: str) -> Rows:
     if not fixed["prior"].any():
         raise BadConfig(f"brackets of {venue} allow none of the leverages {asked.leverages}")
     fixed["prior"] /= fixed["prior"].sum()
-    exposures = exposures_of(config, asset)
-    fixed["exposures"] = len(exposures)
-    for i, exposure in enumerate(exposures):
-        fixed["exposure_sides"][i], fixed["exposure_triggers"][i] = exposure["side"], exposure["trigger"]
-        fixed["exposure_as_of"][i] = exposure["as_of"]
+    set_exposures(config, instrument, asset, fixed)
+    set_rule(config, venue, fixed)
     return row
 
 
@@ -143,7 +146,7 @@ def native(size: int, unit: Rows) -> float:
     return float(size / unit[0]["size"] * unit[0]["contract_size"])
 
 
-@kernel
+@inlined_entry
 def take_trades(memory: Rows, settings: Rows, trades: Rows, unit: Rows, now: int) -> None:
     """Take TRADE rows: the bar's price, and what they cross."""
     own, money = memory[0], unit[0]
@@ -183,7 +186,12 @@ def take_references(memory: Rows, settings: Rows, references: Rows, unit: Rows, 
         reference = references[i]
         if reference["what"] == MARK:
             if reference["value"] > 0:
-                own["mark"] = reference["value"] / money["price"]
+                own["mark"], own["marked"] = reference["value"] / money["price"], now
+            else:
+                own["refused"] += 1
+        elif reference["what"] == INDEX:
+            if reference["value"] > 0:
+                own["index"], own["indexed"] = reference["value"] / money["price"], now
             else:
                 own["refused"] += 1
         elif reference["what"] == OPEN_INTEREST:

@@ -22,14 +22,14 @@ from engine.config import EngineConfig
 from engine.errors import BadRecord
 from engine.fields import Signal
 from engine.instrument import Instrument
-from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Kind, Record, Reference, Rows
+from engine.kernel import entry
+from engine.schema import FAMILY, LEVEL, MESSAGE, Batch, Contract, Kind, Record, Reference, Rows, empty
 from engine.schema import LIQUIDATION as LIQUIDATION_ROW
 from engine.schema import REFERENCE as REFERENCE_ROW
 from engine.schema import TRADE as TRADE_ROW
 from engine.settings import MOVED, SIGNALS, VACUUM, Settings
 from engine.signals.health import CHANGE
 from engine.step import (
-    ACTION,
     ASTRAY,
     AT,
     CLOCK,
@@ -46,7 +46,7 @@ from engine.step import (
     TIME,
     TOUCH,
     TRADE,
-    keeps,
+    begin_batch,
 )
 from engine.topics import HEADER_ENGINE, HEADER_SOURCE, SIGNAL_LATEST
 from engine.track import Track
@@ -76,7 +76,8 @@ class Pipeline:
         self._clock = 0
         #: Where in a batch a step stands, as a row and as words.
         self._cursor = np.zeros(1, CURSOR)
-        self._words = self._cursor.view(np.int64)
+        self._words = self._cursor.view(np.int64).data
+        self._begin = entry(begin_batch, self._cursor, empty(MESSAGE), 0, 0, 0, 0, 0)
         self._alarm = NEVER
 
     @property
@@ -88,26 +89,27 @@ class Pipeline:
         """Take one batch, return the records that follow. Raises BadRecord, nothing changed, on a malformed one."""
         messages, levels = ready(batch.messages, MESSAGE), ready(batch.levels, LEVEL)
         self._check(batch, messages)
-        instruments = [parse_instrument(batch.instrument, row) for row in batch.instruments]
+        named = batch.instruments
+        # To learn that there is none by asking for the first takes as long as to apply ten levels.
+        instruments = [parse_instrument(batch.instrument, row) for row in named] if len(named) else []
         track = self._tracks.get(batch.instrument)
         if track is None:
             track = self._tracks[batch.instrument] = Track(batch.instrument, self.asset, self._settings)
-        trades = ready(batch.trades, TRADE_ROW)
+        rows = messages, levels, ready(batch.trades, TRADE_ROW)
         out: list[Record] = []
         words = self._words
-        words[:ACTION] = 0
         words[CLOCK] = self._clock
         while True:
             words[LIMIT] = min(self._alarm, self._across.due)
-            code = track.step(self._cursor, self._across.cascade.tail, messages, levels, trades)
-            self._clock = int(words[CLOCK])
+            code = track.step(self._cursor, words, self._across.cascade.tail, rows)
+            self._clock = words[CLOCK]
             self._alarm = min(self._alarm, track.alarm)
             if code == END:
                 return out
             if code == TIME:
                 self._tell_time(int(messages["received"][words[AT]]), track, offset, out)
             elif code == DUE:
-                self._conclude(track, int(words[RECORDS]), offset, out)
+                self._conclude(track, words[RECORDS], offset, out)
             else:
                 self._take(code, track, batch, messages, levels, instruments)
 
@@ -182,11 +184,11 @@ class Pipeline:
             out.append(Record(topic=topic, key=name, asset=self.asset, time=time, value=value, headers=headers))
 
     def _check(self, batch: Batch, messages: Rows) -> None:
-        """Refuse a batch of another asset, or one whose messages promise other rows than it holds."""
+        """Begin a batch; refuse one of another asset, or one whose messages promise other rows than it holds."""
         if batch.asset != self.asset:
             raise BadRecord(f"batch of {batch.instrument} is of asset {batch.asset}, this pipeline is of {self.asset}")
         held = (len(batch.levels), len(batch.trades), len(batch.references), len(batch.liquidations))
-        if keeps(messages, *held, len(batch.instruments)):
+        if self._begin(self._cursor, messages, *held, len(batch.instruments)):
             return
         promised = {kind: int(messages["count"][messages["kind"] == kind].sum()) for kind in (*OTHERS, INSTRUMENT_ROW)}
         for kind, name in OTHERS.items():

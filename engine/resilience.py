@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from engine.fields import Field, Why
 from engine.imbalance import RING, base_per_size, mid2_of
-from engine.kernel import inner
+from engine.kernel import inlined, inner
 from engine.ladder import ASK, BID, NOTHING, PRICE_LIMIT, Ints, between, share, size_at
 from engine.money import INVERSE, QUANTO, quote_of
 from engine.schema import Rows
@@ -94,18 +94,22 @@ def inside(memory: Rows, side: int, zone: int, price: int) -> bool:
     return bool(price >= edge if side == BID else price <= edge)
 
 
-@inner
+@inlined
 def count_changes(memory: Rows, book_memory: Rows, sizes: Ints, far: Ints, levels: Rows, bids: int) -> None:
     """Count what a message is about to change in each zone; a price that it names twice counts twice."""
     count_side(memory, book_memory, sizes, far, levels, BID, NOTHING, bids)
     count_side(memory, book_memory, sizes, far, levels, ASK, bids, len(levels))
 
 
-@inner
+@inlined
 def count_side(
     memory: Rows, book_memory: Rows, sizes: Ints, far: Ints, levels: Rows, side: int, first: int, end: int
 ) -> None:
-    """Count one side's; without branches, for what changes next cannot be foretold. Asks are taken as negative."""
+    """Count one side's. Asks are taken as negative.
+
+    Venues sort what they change by price, so that the zones that a level lies in are mostly those of the one before: a
+    branch each is foretold, and spares what is not counted.
+    """
     own, inward = memory[0], 1 - 2 * side
     edges, added, removed = own["edges"], own["added"], own["removed"]
     farthest = min(edges[side, 0] * inward, min(edges[side, 1] * inward, edges[side, 2] * inward))
@@ -116,9 +120,9 @@ def count_side(
             continue
         change = levels[i]["size"] - size_at(book_memory, sizes, far, side, price)
         for zone in range(ZONES):
-            counted = change if value >= edges[side, zone] * inward else NOTHING
-            added[side, zone] += max(counted, NOTHING)
-            removed[side, zone] -= min(counted, NOTHING)
+            if value >= edges[side, zone] * inward:
+                added[side, zone] += max(change, NOTHING)
+                removed[side, zone] -= min(change, NOTHING)
 
 
 @inner

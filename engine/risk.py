@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.books import FALL, SQUEEZE, Ladder, Mid, edges
-from engine.cascade import Floats, curve, seen_by_mark, slice_off
+from engine.cascade import Floats, curve, slice_off
 from engine.config import MOST_DROPS, CascadeConfig, EngineConfig
 from engine.fields import Why
 from engine.kernel import allocating, kernel
@@ -44,8 +44,7 @@ MEMORY: Final = np.dtype(
 #: What is assumed of forced trades.
 RULES: Final = np.dtype(
     [
-        #: Share of a move that the mark passes on; share of a forced trade made at once; ms, ms.
-        ("pass_through", "<f8"),
+        #: Share of a forced trade made at once; ms, ms.
         ("slice", "<f8"),
         ("cooldown", "<f8"),
         ("duration", "<f8"),
@@ -57,17 +56,15 @@ RULES: Final = np.dtype(
 def rules_of(config: CascadeConfig) -> Rows:
     """Give the one RULES row."""
     row = np.zeros(1, RULES)
-    row["pass_through"], row["slice"] = config.pass_through, config.slice
-    row["cooldown"], row["duration"] = config.cooldown, config.duration
+    row["slice"], row["cooldown"], row["duration"] = config.slice, config.cooldown, config.duration
     return row
 
 
 @kernel
-def assume(rules: Rows, start: float, marks: Floats, amounts: Floats, out_marks: Floats, out_amounts: Floats) -> None:
-    """Write where triggers are hit and what they sell under the rules; may write over what it reads."""
+def assume(rules: Rows, amounts: Floats, out: Floats) -> None:
+    """Write what triggers sell under the rules; may write over what it reads."""
     rule = rules[0]
-    seen_by_mark(marks, start, rule["pass_through"], out_marks)
-    slice_off(amounts, rule["slice"], rule["cooldown"], rule["duration"], out_amounts)
+    slice_off(amounts, rule["slice"], rule["cooldown"], rule["duration"], out)
 
 
 @allocating
@@ -77,11 +74,12 @@ def integrate(
     factors: Floats,
     exposures: Rows,
     gone: NDArray[np.uint8],
+    start: float,
+    now: int,
     side: int,
     draws: int,
     prices: Floats,
     sizes: Floats,
-    start: float,
     rules: Rows,
     bounds: Floats,
     fit: Rows,
@@ -90,16 +88,16 @@ def integrate(
     drawn: Floats,
     out: Floats,
 ) -> None:
-    """Write the mean over draws of P(Q > Qc) per bound; 0 where there is no tail. `start` is the mid x side."""
+    """Write the mean over draws of P(Q > Qc) per bound; 0 where there is no tail. What comes first is `Maps.asked`."""
     found = np.zeros((5, len(bounds)))
     for k in range(len(bounds)):
         out[k] = 0.0
     if fit[0]["why"] != 0:
         return
     for index in range(draws):
-        count = gather(maps, settings, factors, exposures, gone, side, index, work, drawn)
+        count = gather(maps, settings, factors, exposures, gone, start, now, side, index, work, drawn)
         marks, amounts = drawn[0, :count], drawn[1, :count]
-        assume(rules, start, marks, amounts, marks, amounts)
+        assume(rules, amounts, amounts)
         curve(prices, sizes, marks, amounts, 0.0, bounds, found)
         for k in range(len(bounds)):
             out[k] += exceedance(fit, sample, found[2, k])
@@ -115,13 +113,11 @@ def compute(
     own, fit, sample, rules = memory[0], np.zeros(1, FIT), np.zeros(RING), rules_of(config.cascade)
     own["time"] = now
     work, drawn, out = room_of(maps), room_of(maps), np.zeros(len(drops))
-    rows = maps.memories, maps.settings, maps.factors, maps.exposures, maps.gone
     draws = 1 if maps.certain else config.map.draws
     for at, (sign, side) in enumerate(zip((FALL, SQUEEZE), sides, strict=True)):
         fit_tail(*tail, at, sample, fit)
-        start, bounds = sign * mid[0] / mid[1], edges(drops, mid, sign)
-        walk = side.prices, side.sizes, start, rules, bounds
-        integrate(*rows, round(sign), draws, *walk, fit, sample, work, drawn, out)
+        walk = side.prices, side.sizes, rules, edges(drops, mid, sign)
+        integrate(*maps.asked, round(sign), draws, *walk, fit, sample, work, drawn, out)
         own["risk"][at, : len(drops)] = out
         own["why"][at] = fit["why"][0]
         own["pool"], own["samples"] = fit["pool"][0], fit["count"][0]

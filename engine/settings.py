@@ -110,9 +110,9 @@ class Settings:
             "drops": list(config.cascade.drops),
             "shocks": list(config.cascade.shocks),
         }
-        #: Whose book, after how many messages, which version of its map and which cell of its flow the cascade looked
-        #: at last, what it saw, and whether its row was filled with that.
-        self.cascade_of: tuple[str, int, int, int] = ("", 0, 0, 0)
+        #: Whose book, after how many messages, which version of its map, which cell of its flow and which marks the
+        #: cascade looked at last, what it saw, and whether its row was filled with that.
+        self.cascade_of: tuple[str, int, int, int, bytes] = ("", 0, 0, 0, b"")
         self.cascade_sight: cascade.Sight | None = None
         self.cascade_told = False
         #: Open interest then.
@@ -120,6 +120,10 @@ class Settings:
         #: What the fields of a book that is not known hold: nothing but the axes.
         self.unknown = {signal.name: emptied(signal, axes) for signal, _ in SIGNALS if signal.needs_book}
         self.asset_unknown = {signal.name: emptied(signal, axes) for signal, _ in ASSET_SIGNALS if signal.needs_book}
+
+    def end_of(self, time: int) -> int:
+        """Give the end of the cell of the flow's grid that a row time lies in."""
+        return (time // self.cell + 1) * self.cell
 
 
 def emptied(signal: Signal, axes: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,18 @@ The rare rest, whatever needs new arrays or writes a record, is the caller's: ea
 where to go on. A batch is taken by as many calls as it has such places, so mostly by one.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
 import numpy as np
 
-from engine import liquidations, tail
-from engine.kernel import inner, kernel
+from engine import ladder, liquidations, tail
+from engine.kernel import entry, inlined, kernel
 from engine.ladder import ASK, BID, NOTHING, OFF_CENTRE, OUT_OF_RANGE, Ints, apply, share, size_at
-from engine.money import QUANTO
-from engine.schema import Flag, Kind, Rows
+from engine.money import QUANTO, UNIT
+from engine.schema import LEVEL, MESSAGE, Flag, Kind, Rows, empty
+from engine.schema import TRADE as TRADE_ROW
 from engine.settings import CASCADE, FLOW
 from engine.signals import cascade, flow, health
 from engine.trust import DELTA, IGNORE, INSTRUMENT_ROW, NO_BOOK, OK, PARTIAL, REFUSED, REPLACE, UPDATE, admit
@@ -73,14 +76,21 @@ CURSOR: Final = np.dtype(
     ],
     align=True,
 )
-#: The same fields as places in an array of words, which plain Python reads and writes faster than a row; those before
-#: ACTION begin at 0 with every batch.
-AT, _, LEVELS_TAKEN, _, _, _, ASTRAY, ACTION, RECORDS, CLOCK, LIMIT, OWN_DUE, ALARM, CELL_ENDS, NAMED = range(15)
+#: The same fields as places in a `memoryview` of words, which plain Python reads and writes faster than a row.
+AT, _, _, _, _, _, ASTRAY, _, RECORDS, CLOCK, LIMIT, OWN_DUE, ALARM, CELL_ENDS, NAMED = range(15)
 
 
 @kernel
-def keeps(messages: Rows, levels: int, trades: int, references: int, liquidations: int, instruments: int) -> bool:
-    """Say whether messages promise so many rows of each family, one INSTRUMENT row each, and no more bids than rows."""
+def begin_batch(
+    cursor: Rows, messages: Rows, levels: int, trades: int, references: int, liquidations: int, instruments: int
+) -> bool:
+    """Place the cursor at a batch's first message; say whether the batch holds what its messages promise.
+
+    That is so many rows of each family, one INSTRUMENT row each, and no more bids than rows.
+    """
+    at = cursor[0]
+    at["at"] = at["levels"] = at["trades"] = at["references"] = at["liquidations"] = 0
+    at["stage"], at["off_centre"] = TELL, 0
     for i in range(len(messages)):
         kind, count = int(messages[i]["kind"]), int(messages[i]["count"])
         if messages[i]["bids"] > count or (kind == INSTRUMENT_ROW and count != 1):
@@ -141,6 +151,7 @@ def step(
                 if at["action"] == REPLACE:
                     return SNAPSHOT
             elif kind == TRADE and at["named"] and (messages[i]["flags"] & HISTORY) == 0:
+                printed = trades[at["trades"] : at["trades"] + count]
                 take_trades(
                     memory,
                     flow_memory,
@@ -150,11 +161,10 @@ def step(
                     tail_memory,
                     tail_settings,
                     unit,
-                    trades[at["trades"] : at["trades"] + count],
+                    printed,
                     max(memory[0]["clock"], messages[i]["received"]),
                 )
                 if usable(memory, book, sizes, far, unit):
-                    printed = trades[at["trades"] : at["trades"] + count]
                     tail.take_trades(whole_tail, tail_settings, printed, unit, at["clock"])
             elif kind in (INSTRUMENT_ROW, REFERENCE, LIQUIDATION):
                 return OTHER
@@ -165,7 +175,19 @@ def step(
     return END
 
 
-@inner
+@cache
+def entrance() -> Callable[..., int]:
+    """Return `step` for arrays of exactly these types: to look them up took longer than to apply twenty levels."""
+    one = (health.MEMORY, flow.MEMORY, flow.SETTINGS, liquidations.MEMORY, liquidations.SETTINGS)
+    more = (tail.MEMORY, tail.SETTINGS, tail.MEMORY, ladder.MEMORY)
+    memories = [np.zeros(1, dtype) for dtype in (*one, *more)]
+    limits, bands = np.zeros(REACH + 1, np.int64), np.zeros((5, 0), np.int64)
+    sides, far = np.zeros((2, 0), np.int64), np.zeros((2, 2, 0), np.int64)
+    ladders = bands, sides, sides, far, np.zeros(1, UNIT)
+    return entry(step, np.zeros(1, CURSOR), limits, *memories, *ladders, empty(MESSAGE), empty(LEVEL), empty(TRADE_ROW))
+
+
+@inlined
 def is_time(cursor: Rows, received: int) -> bool:
     """Let row time move on to a message's stamp; say whether anybody waits for that."""
     at = cursor[0]
@@ -173,7 +195,7 @@ def is_time(cursor: Rows, received: int) -> bool:
     return bool(at["clock"] >= at["limit"] or received >= at["due"])
 
 
-@inner
+@inlined
 def take_book(
     cursor: Rows,
     memory: Rows,
@@ -207,7 +229,7 @@ def take_book(
     return action
 
 
-@inner
+@inlined
 def take_trades(
     memory: Rows,
     flow_memory: Rows,
@@ -228,7 +250,7 @@ def take_trades(
         tail.take_trades(tail_memory, tail_settings, trades, unit, now)
 
 
-@inner
+@inlined
 def usable(memory: Rows, book: Rows, sizes: Ints, far: Ints, unit: Rows) -> bool:
     """Say whether a book counts among those of its asset: known, with a mid, and sizes that are base units."""
     own = memory[0]
@@ -238,7 +260,7 @@ def usable(memory: Rows, book: Rows, sizes: Ints, far: Ints, unit: Rows) -> bool
     return bool(bid_size > 0 and ask_size > 0)
 
 
-@inner
+@inlined
 def settle(
     cursor: Rows, limits: Ints, memory: Rows, book: Rows, sizes: Ints, far: Ints, messages: Rows, i: int, rows: Rows
 ) -> None:
@@ -260,7 +282,7 @@ def settle(
     at["records"], at["due"], at["alarm"] = records, min(due, at["cell_ends"]), alarm
 
 
-@inner
+@inlined
 def best(book: Rows, sizes: Ints, far: Ints) -> tuple[int, int, int, int]:
     """Return best bid, its size, best ask, its size; zeros where a side is empty."""
     own = book[0]
@@ -268,7 +290,7 @@ def best(book: Rows, sizes: Ints, far: Ints) -> tuple[int, int, int, int]:
     return bid, size_at(book, sizes, far, BID, bid), ask, size_at(book, sizes, far, ASK, ask)
 
 
-@inner
+@inlined
 def pass_on(cursor: Rows, kind: int, count: int) -> None:
     """Go on to the next message."""
     at = cursor[0]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from engine.errors import BadConfig
 from engine.fields import Why
-from engine.kernel import allocating, inner, kernel
+from engine.kernel import allocating, inlined_entry, inner, kernel
 from engine.money import QUANTO, amount_of, base_of
 from engine.schema import Rows
 
@@ -135,7 +135,7 @@ def empty_horizon(memory: Rows) -> None:
     own["net"] = own["worst"][0] = own["worst"][1] = own["variance"] = 0.0
 
 
-@kernel
+@inlined_entry
 def take_trades(memory: Rows, settings: Rows, trades: Rows, unit: Rows, now: int) -> None:
     """Take TRADE rows; those of a quanto contract, which have no base units, and empty ones are passed over."""
     own = memory[0]

@@ -15,6 +15,7 @@ from engine.errors import BadFrame, BadRecord
 from engine.inputs import INPUTS
 from engine.instant import compare, tell_depth
 from engine.instrument import Instrument
+from engine.mark import marks_now
 from engine.money import UNIT, unit_of
 from engine.reference import references_of
 from engine.schema import INSTRUMENT, Contract, Rows, empty
@@ -22,9 +23,9 @@ from engine.settings import CASCADE, CHANGED, FLOW, MOVED, VACUUM, Settings
 from engine.sides import Sides
 from engine.signals import cascade, depth, flow, health
 from engine.signals import vacuum as vacuum_row
-from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, step
-from engine.track_memory import NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, head_of, parse_instrument
-from engine.triggers import Maps, known, maps_of
+from engine.step import ALARM, CELL_ENDS, NAMED, OWN_DUE, REFERENCE, entrance
+from engine.track_memory import LATEST, NOWHERE, OWN, PARTS, TOO_EARLY, TRUST, envelope_of, heads_of, parse_instrument
+from engine.triggers import Maps, begun, known, maps_of
 from engine.trust import IGNORE, OK, PARTIAL, REFUSED, RENAMED, REPLACE, Reason
 
 REASONS: Final = tuple(None if reason == OK else reason.name.lower() for reason in Reason)
@@ -39,10 +40,11 @@ class Track:
         "assumed",
         "baseline",
         "book",
+        "cell_ends",
         "due",
         "exposures",
         "flow",
-        "head",
+        "heads",
         "holders",
         "inputs",
         "instrument",
@@ -62,7 +64,6 @@ class Track:
     )
 
     def __init__(self, key: str, asset: str, settings: Settings) -> None:
-        venue = key.partition(":")[0]
         self.key = key
         self.asset = asset
         self.settings = settings
@@ -77,7 +78,7 @@ class Track:
         self.inputs = np.zeros(1, INPUTS)
         self.references = references_of(settings.config, asset, key)
         #: What is assumed of leverage and margin at this venue.
-        self.assumed = liquidations.settings_of(settings.config, venue, asset)
+        self.assumed = liquidations.settings_of(settings.config, key, asset)
         self.exposures, self.holders = known(settings.config, asset)
         #: What the cascade reads of the map, as long as it is the same array.
         self.maps: Maps | None = None
@@ -87,12 +88,14 @@ class Track:
         #: Row time from which on something is to be done: on an own row, on anybody's.
         self.due = int(self.memory["due"][0])
         self.alarm = int(self.memory["alarm"][0])
+        #: Row time of the next line of the flow's grid.
+        self.cell_ends = settings.cell
         self.instrument: Instrument | None = None
         self.book: Book | None = None
         #: Levels that records of one instant share.
         self.sides = Sides()
         self.unit = empty(UNIT)
-        self.head = head_of(key, asset)
+        self.heads = heads_of(key, asset)
 
     def name(self, instrument: Instrument) -> int:
         """Take an INSTRUMENT row; one with other units makes every integer known so far meaningless."""
@@ -102,7 +105,8 @@ class Track:
         self.book = Book(instrument, self.settings.config.bands)
         self.sides.forget()
         self.unit = unit_of(instrument)
-        self.head["quote"] = instrument.quote
+        for head in self.heads.values():
+            head["quote"] = instrument.quote
         self.flow = flow.memory_of(self.settings.config)
         self.map = liquidations.memory_of(self.settings.config)
         self.tail, self.risk = tail.memory_of(), np.zeros(1, risk.MEMORY)
@@ -136,20 +140,14 @@ class Track:
         # Not for long enough to be a change of state, but nothing can be measured against such a mid.
         return int(Reason.CROSSED) if crossed_since else OK
 
-    def step(self, cursor: Rows, whole_tail: Rows, messages: Rows, levels: Rows, trades: Rows) -> int:
-        """Take messages from the cursor's on, as `engine.step` does; return why it stopped."""
-        words, known = cursor.view(np.int64), self.settings
-        words[OWN_DUE], words[ALARM] = self.due, self.alarm
-        words[CELL_ENDS] = (int(self.own["cell"][0]) + 1) * known.cell
-        words[NAMED] = self.book is not None
-        flows, maps = (self.flow, known.flow), (self.map, self.assumed)
-        tails = self.tail, known.tail, whole_tail
-        rows, limits = (messages, levels, trades), known.limits
-        book, bands, sizes, occupied, far = self.book.arrays if self.book is not None else NOWHERE
-        code = step(
-            cursor, limits, self.memory, *flows, *maps, *tails, book, bands, sizes, occupied, far, self.unit, *rows
-        )
-        self.due, self.alarm = int(words[OWN_DUE]), int(words[ALARM])
+    def step(self, cursor: Rows, words: memoryview, whole_tail: Rows, rows: tuple[Rows, Rows, Rows]) -> int:
+        """Take messages from the cursor's on, which `words` are too; return why it stopped."""
+        words[OWN_DUE], words[ALARM], words[CELL_ENDS] = self.due, self.alarm, self.cell_ends
+        words[NAMED], known = self.book is not None, self.settings
+        memories = self.memory, self.flow, known.flow, self.map, self.assumed, self.tail, known.tail
+        ladder = self.book.arrays if self.book is not None else NOWHERE
+        code = entrance()(cursor, known.limits, *memories, whole_tail, *ladder, self.unit, *rows)
+        self.due, self.alarm = words[OWN_DUE], words[ALARM]
         return code
 
     def replace(self, messages: Rows, i: int, levels: Rows) -> int:
@@ -189,7 +187,7 @@ class Track:
 
     def _close_tail(self, now: int) -> None:
         """Take the mid as it was before a line of the flow's grid, if row time has passed one."""
-        if now // self.settings.cell == self.own["cell"][0] or self.memory["reason"][0] != OK or self.book is None:
+        if self.settings.end_of(now) == self.cell_ends or self.memory["reason"][0] != OK or self.book is None:
             return
         bid, ask = self.book.touch
         mid = (bid + ask) / 2.0 if self.reason == OK and bid > 0 and ask > 0 else 0.0
@@ -204,15 +202,15 @@ class Track:
                 vacuum.lose(self.vacuum, int(self.memory["reason"][0]), self.clock)
                 tail.restart_tail(self.tail)
                 self.risk["time"] = 0
-        cell = self.settings.cell
-        now, own = self.clock, self.own[0]
-        if own_row and now // cell != own["cell"]:
-            own["cell"] = now // cell
+        now = self.clock
+        ends = self.settings.end_of(now)
+        if own_row and ends != self.cell_ends:
+            self.own["cell"], self.cell_ends = now // self.settings.cell, ends
             due |= FLOW
             if self._ask_cascade(now):
                 due |= CASCADE
             due |= self._move_vacuum(now)
-        self.due = min(self.due, (int(own["cell"]) + 1) * cell)
+        self.due = min(self.due, self.cell_ends)
         return due
 
     def within(self, bps: int) -> tuple[Rows, Rows]:
@@ -279,8 +277,8 @@ class Track:
         """Look at a book that answers, unless that was done."""
         assert self.book is not None
         known, lasts = self.settings, self.settings.config.cascade.duration
-        cells = int(self.flow["ring_count"][0]) if lasts else 0
-        of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells)
+        cells, marks = int(self.flow["ring_count"][0]) if lasts else 0, marks_now(self.map, self.clock, known.config)
+        of = (self.key, int(self.memory["book_messages"][0]), int(self.map["version"][0]), cells, marks)
         sight = known.cascade_sight
         if known.cascade_of != of or sight is None:
             refill = Refill(flow=self.flow, settings=known.flow, duration=lasts)
@@ -291,10 +289,10 @@ class Track:
         return sight
 
     def _maps(self) -> Maps:
-        """Give the map with the exposures; which of those are gone is noted as it is now."""
+        """Give the map with the exposures; which of those are gone is noted as it is now, as is the time of marks."""
         if self.maps is None or self.maps.memories is not self.map or len(self.exposures):
             self.maps = maps_of([self.map], [self.assumed], [1.0], self.exposures)
-        return self.maps
+        return begun(self.maps, 0.0, self.clock) if self.settings.config.knowledge.marks else self.maps
 
     def own_cascade(self) -> tuple[cascade.Sight, Rows] | None:
         """Give what the cascade of this book alone is, its risk apart: the asset's own, if there is no other book.
@@ -327,10 +325,9 @@ class Track:
 
     def late(self, index: int, time: int, change: bool) -> bool:
         """Say whether a record also goes to late joiners, and note that it did."""
-        latest = self.own[0]["latest"]
-        if not change and time - latest[index] < self.settings.latest:
+        if not change and time - LATEST(self.own)[index] < self.settings.latest:
             return False
-        latest[index] = time
+        self.own["latest"][0, index] = time
         return True
 
     def value(self, signal: str, due: int) -> bytes | None:
@@ -370,7 +367,7 @@ class Track:
         return self._encode(signal, reason, zip(layout.names, cells, strict=True), why)
 
     def _encode(self, signal: str, reason: int, fields: Iterable[tuple[str, Any]], why: Mapping[str, str]) -> bytes:
-        record = envelope_of(self.head, signal, self.memory, REASONS[reason])
+        record = envelope_of(self.heads[signal], self.memory, REASONS[reason])
         record.update(fields)
         record["why"] = why
         return orjson.dumps(record)
@@ -394,7 +391,8 @@ class Track:
                 raise BadRecord(f"{name} of {track.key} has {len(memory)} bytes in the state, here {dtype.itemsize}")
             setattr(track, name, np.frombuffer(memory, dtype).copy())
         track.due, track.alarm = int(track.memory["due"][0]), int(track.memory["alarm"][0])
-        track.due = min(track.due, (int(track.own["cell"][0]) + 1) * settings.cell)
+        track.cell_ends = settings.end_of(int(track.own["cell"][0]) * settings.cell)
+        track.due = min(track.due, track.cell_ends)
         if track.book is not None:
             track.book.load(book)
         return track

@@ -7,7 +7,7 @@ import numpy as np
 from engine.book import Arrays
 from engine.config import MOST_DROPS
 from engine.errors import BadConfig, BadRecord
-from engine.fields import RECORD_VERSION, Why, reader_of
+from engine.fields import ENVELOPE, RECORD_VERSION, Why, reader_of
 from engine.instrument import Instrument, from_row
 from engine.ladder import MEMORY
 from engine.schema import Rows
@@ -37,6 +37,8 @@ PARTS: Final = ("memory", "own", "flow", "map", "tail", "risk", "baseline", "vac
 TOO_EARLY: Final = int(Why.TOO_EARLY)
 #: Whether the book may be believed.
 TRUST: Final = reader_of(health.MEMORY, ("crossed_since", "partial", "reason"), ())[0]
+#: Row time of each signal's last twin for late joiners.
+LATEST: Final = reader_of(OWN, ("latest",), ())[0]
 #: What every record says of the instrument's memory.
 STAMPS: Final = reader_of(health.MEMORY, ("clock", "received", "exchanged", "last", "epoch"), ())[0]
 #: The ladder of an instrument that is not known yet; never written.
@@ -57,17 +59,28 @@ def parse_instrument(key: str, row: np.void) -> Instrument:
         raise BadRecord(f"instrument row of {key} is malformed: {error}") from error
 
 
-def head_of(key: str, asset: str) -> dict[str, Any]:
-    """Give what opens every record of an instrument of which no INSTRUMENT row has come."""
+def heads_of(key: str, asset: str) -> dict[str, dict[str, Any]]:
+    """Give each signal's record of an instrument of which no INSTRUMENT row has come, filled as far as that is known.
+
+    All keys are there: to fill a copy takes less than to let each record's dict grow.
+    """
     venue, _, symbol = key.partition(":")
     names = {"instrument": key, "venue": venue, "symbol": symbol, "asset": asset}
-    return {"schema": RECORD_VERSION, "signal": "", **names, "quote": None}
+    return {
+        signal.name: {
+            **dict.fromkeys([field.name for field in (*ENVELOPE, *signal.fields)] + ["why"]),
+            "schema": RECORD_VERSION,
+            "signal": signal.name,
+            **names,
+        }
+        for signal, _ in SIGNALS
+    }
 
 
-def envelope_of(head: dict[str, Any], signal: str, memory: Rows, reason: str | None) -> dict[str, Any]:
-    """Give the envelope of a record; `memory` is that of `engine.signals.health`."""
+def envelope_of(head: dict[str, Any], memory: Rows, reason: str | None) -> dict[str, Any]:
+    """Give a record whose envelope is filled, too; `memory` is that of `engine.signals.health`."""
     clock, received, exchanged, last, epoch = STAMPS(memory)
-    record = {**head, "signal": signal, "time": clock}
+    record = {**head, "time": clock}
     record["received"], record["exchanged"] = received or None, exchanged or None
     record["last"], record["epoch"] = last or None, epoch or None
     record["state"], record["reason"] = "ok" if reason is None else "unknown", reason

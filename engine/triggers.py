@@ -2,13 +2,21 @@
 
 A record of one instrument has one map, one of an asset those of all its venues. Triggers of each map are scaled as its
 venue's book is (`engine.books`) and merged in the order in which they are hit; known exposures are of the asset, so
-they join once, and not where their trigger has traded on any of the venues since they were true. Maps are asked at
-their mean leverage, or at a draw of their posterior; one draw has the same number for all venues, because what is
-unsure, which leverages people use, is one thing for all of them.
+they join once, and not where their trigger has traded on any of the venues since they were true. What of an
+instrument's open interest is such an exposure leaves its map, which is what is estimated of the rest:
+
+    amounts x (1 - known exposures of that side in its open interest / its open interest), at least 0
+
+Triggers are stated in mark prices; what comes out are the traded prices at which they are hit (`engine.mark`), each by
+the rule and the mark of its own venue. An exposure in no open interest goes by the rule of all venues, one in that of
+an instrument whose map is not among those asked by its venue's, and the mark is taken to stand at the mid.
+
+Maps are asked at their mean leverage, or at a draw of their posterior; one draw has the same number for all venues,
+because what is unsure, which leverages people use, is one thing for all of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -16,11 +24,12 @@ from numpy.typing import NDArray
 
 from engine.cascade import NONE, Floats
 from engine.config import EngineConfig
-from engine.kernel import allocating
+from engine.kernel import allocating, inner, kernel
 from engine.liquidation_exposures import exposures_of, join, listed
 from engine.liquidation_grid import CLASSES
 from engine.liquidation_weights import draw, weights
 from engine.liquidations import ROOM, coverage, triggers
+from engine.mark import hit_at, index_of, seen_by_mark, standing_of
 from engine.schema import Rows
 
 #: The draw that is none: maps at their mean leverage, exposures at their triggers.
@@ -33,7 +42,7 @@ SOURCES: Final = ("none", "estimated", "measured", "both")
 class Triggers:
     """Forced trades of one direction in the order in which they are hit; prices x +1 (falls) or -1 (squeezes)."""
 
-    #: Float64 arrays of one length: trigger price, base units, bankruptcy price.
+    #: Float64 arrays of one length: traded price at which it is hit, base units, bankruptcy price.
     marks: Floats
     amounts: Floats
     floors: Floats
@@ -54,6 +63,15 @@ class Maps:
     exposures: Rows
     #: 1 where an exposure's trigger has traded since it was true.
     gone: NDArray[np.uint8]
+    #: Where every move begins, the mid, and row time: marks are set against them. 0: as if every mark were told now.
+    start: float = 0.0
+    now: int = 0
+
+    @property
+    def asked(self) -> tuple[Rows, Rows, Floats, Rows, NDArray[np.uint8], float, int]:
+        """Give what `gather` takes first."""
+        whose = self.memories, self.settings, self.factors, self.exposures, self.gone
+        return *whose, self.start, self.now
 
     @property
     def standing(self) -> int:
@@ -69,6 +87,37 @@ class Maps:
     def certain(self) -> bool:
         """Say whether all draws are alike."""
         return not self.estimated and not self.exposures["error"].any()
+
+
+def begun(maps: Maps, start: float, now: int) -> Maps:
+    """Give the maps as they are where a move begins."""
+    return maps if maps.start == start and maps.now == now else replace(maps, start=start, now=now)
+
+
+def share_of(maps: Maps) -> float:
+    """Return the share of a move that marks pass on, of several venues the mean, weighted by open interest if known."""
+    return mean_of(maps, maps.settings["pass_through"])
+
+
+def off_of(maps: Maps) -> float:
+    """Return how far marks stand off the mid and stay (`engine.mark`), a share of it; a mean as `share_of` gives."""
+    if maps.start <= 0.0:
+        return 0.0
+    offs = [placed(*one, maps.start, maps.now)[0] / maps.start - 1.0 for one in each_of(maps)]
+    return mean_of(maps, np.array(offs))
+
+
+def each_of(maps: Maps) -> list[tuple[Rows, Rows, float]]:
+    """Give memory, settings and factor of each map."""
+    return [(maps.memories[v : v + 1], maps.settings[v : v + 1], factor) for v, factor in enumerate(maps.factors)]
+
+
+def mean_of(maps: Maps, values: Floats) -> float:
+    """Return a mean over the maps, weighted by open interest in base units; that value where all are equal."""
+    if (values == values[0]).all():
+        return float(values[0])
+    weights = maps.memories["open_interest"] / np.where(maps.memories["inverse"], maps.start or 1.0, 1.0)
+    return float(np.average(values, weights=weights if weights.any() else None))
 
 
 def maps_of(memories: Sequence[Rows], settings: Sequence[Rows], factors: Sequence[float], exposures: Rows) -> Maps:
@@ -105,30 +154,45 @@ def gather(
     factors: Floats,
     exposures: Rows,
     gone: NDArray[np.uint8],
+    start: float,
+    now: int,
     side: int,
     index: int,
     work: Floats,
     out: Floats,
 ) -> int:
-    """Write all triggers of one side (+1 longs, -1 shorts) in order: marks, amounts, floors; return how many.
+    """Write all triggers of one side (+1 longs, -1 shorts) in order: where hit, amounts, floors; return how many.
 
     `index` is MEAN or the number of a draw. `work` and `out` have three rows, with room for `ROOM` per map.
     """
     heads, ends, mixture = np.zeros(len(maps), np.int64), np.zeros(len(maps), np.int64), np.zeros(CLASSES)
+    places = np.zeros((2, len(exposures)))
     for v in range(len(maps)):
         begin = v * ROOM
         heads[v] = ends[v] = begin
+        memory, fixed = maps[v : v + 1], settings[v : v + 1]
+        standing, origin = placed(memory, fixed, factors[v], start, now)
+        held = 0.0
+        for i in range(len(exposures)):
+            if settings[v]["exposure_own"][i]:
+                places[0, i], places[1, i] = standing, origin
+                if exposures[i]["side"] == side and not gone[i]:
+                    held += exposures[i]["quantity"]
         if maps[v]["open_interest"] <= 0.0:
             continue
         if index < 0:
-            weights(maps[v : v + 1], settings[v : v + 1], mixture)
+            weights(memory, fixed, mixture)
         else:
-            draw(maps[v : v + 1], settings[v : v + 1], index, mixture)
+            draw(memory, fixed, index, mixture)
         room = work[0, begin : begin + ROOM], work[1, begin : begin + ROOM], work[2, begin : begin + ROOM]
-        ends[v] += triggers(maps[v : v + 1], settings[v : v + 1], mixture, side, room[0], room[1], room[2])
+        ends[v] += triggers(memory, fixed, mixture, side, room[0], room[1], room[2])
+        rest = unnamed(maps[v]["open_interest"], held * start / factors[v] if maps[v]["inverse"] else held)
         for i in range(begin, ends[v]):
             work[0, i] *= factors[v]
+            work[1, i] *= rest
             work[2, i] *= factors[v]
+        seen = work[0, begin : ends[v]]
+        seen_by_mark(seen, side, start, standing, origin, fixed, seen)
     n = 0
     while True:
         best = NONE
@@ -141,11 +205,23 @@ def gather(
             out[row, n] = work[row, heads[best]]
         heads[best] += 1
         n += 1
-    n = join(out[0], out[1], out[2], n, exposures, gone, side, index)
+    n = join(out[0], out[1], out[2], n, exposures, gone, side, index, start, places)
     for i in range(n):
         out[0, i] *= side
         out[2, i] *= side
     return n
+
+
+@inner
+def unnamed(interest: float, held: float) -> float:
+    """Return which share of an open interest, above 0, is nobody's that is known by name."""
+    return max(1.0 - held / interest, 0.0) if held > 0.0 else 1.0
+
+
+@kernel
+def placed(memory: Rows, settings: Rows, factor: float, start: float, now: int) -> tuple[float, float]:
+    """Return where a venue's mark stands once it has come back as far as it does (`engine.mark`), and its index."""
+    return standing_of(memory, settings, factor, start, now), index_of(memory, factor, start, now)
 
 
 def room_of(maps: Maps) -> Floats:
@@ -153,11 +229,23 @@ def room_of(maps: Maps) -> Floats:
     return np.zeros((3, ROOM * len(maps.memories)))
 
 
+def hits_of(maps: Maps) -> list[float]:
+    """Give the traded price at which each exposure is hit, by its own venue's mark, in the order of the exposures."""
+    found = []
+    for i, each in enumerate(maps.exposures):
+        standing, index = maps.start, maps.start
+        for one in each_of(maps):
+            if one[1]["exposure_own"][0, i]:
+                standing, index = placed(*one, maps.start, maps.now)
+        rule = each["pass_through"], each["index_share"], each["clamp"]
+        found.append(hit_at(each["trigger"], each["side"], maps.start, standing, index, *rule))
+    return found
+
+
 def forced(maps: Maps, sign: float) -> Triggers:
     """Give what one direction forces, at mean leverage and stated triggers."""
     work, out = room_of(maps), room_of(maps)
-    rows = maps.memories, maps.settings, maps.factors, maps.exposures, maps.gone
-    count = gather(*rows, round(sign), MEAN, work, out)
+    count = gather(*maps.asked, round(sign), MEAN, work, out)
     return Triggers(marks=out[0, :count], amounts=out[1, :count], floors=out[2, :count])
 
 

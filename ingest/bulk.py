@@ -39,6 +39,7 @@ from ingest.stretch import (
     group,
     place_heads,
     take_stretch,
+    words_of,
 )
 from ingest.tape import Text
 from ingest.venues import Decoder, Plain, PlainDecoder
@@ -115,8 +116,8 @@ class Bulk:
         others = np.empty(len(lines) * self._longest, np.int64)
         self._clock[TOTALS:] = 0
         taken = take_stretch(
-            text, lines, self._heads, self._slots, self._plans, self._table, self._states, self._clock, words,
-            self._scratch, others, found,
+            text, lines, self._heads, self._span, self._slots, self._plans, self._table, self._states, self._clock,
+            words, self._scratch, others, found,
         )  # fmt: skip
         if not taken:
             return 0, []
@@ -157,7 +158,8 @@ class Bulk:
         self._symbols = sorted({stream.symbol for stream in self._streams})
         instruments = self._session.instruments
         self._names = [(instruments[symbol].key, instruments[symbol].asset) for symbol in self._symbols]
-        self._heads = np.array([list(stream.head) for stream in self._streams], np.uint8)
+        self._span = len(self._streams[0].head)
+        self._heads = np.array([words_of(stream.head) for stream in self._streams], np.int64)
         self._slots = np.empty(1 << (4 * len(self._streams)).bit_length(), np.int64)
         place_heads(self._heads, self._slots)
         self._plans = np.concatenate([stream.plan for stream in self._streams])

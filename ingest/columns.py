@@ -6,6 +6,7 @@ in what order, does not depend on it, and an error is raised where its row group
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -15,14 +16,27 @@ import pyarrow.parquet as pq
 
 from engine import lake
 from engine.errors import BadRecord
-from engine.lake import LESS, MESSAGES, Channel, stored
+from engine.lake import BOOK, MESSAGES, VERSIONS, WITHOUT_STEPS, Channel, Group
 from engine.schema import VERSION, Rows
+from ingest.laying import FALLS, FAULTY, lay_levels, lay_messages, place, stepped
 
 Made = TypeVar("Made")
 #: Rows that columns are laid into at once, so that they stay in a core's cache until all columns are there.
 BLOCK: Final = 8_192
-#: What is read of a row group: rows, and the columns that they were laid from, `sequence` among those of messages.
-Read = tuple[Rows, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What is read of a row group."""
+
+    rows: Rows
+    #: What the rows were laid from, `sequence` among those of messages.
+    columns: Mapping[str, Any]
+    #: Of messages: what none may be, whether their sequence does not rise, `lake.offsets`, and their sum with messages.
+    fault: str | None = None
+    falls: bool = False
+    offsets: Mapping[str, Any] = field(default_factory=dict)
+    heights: Any = None
 
 
 class Table:
@@ -40,6 +54,8 @@ class Table:
         self.groups = found.num_row_groups
         #: Rows in all, and those not yet given out.
         self.total = self.left = found.num_rows
+        #: What the metadata say of each row group.
+        self._said = self._guard(self._groups_said, f"{lake.META_GROUPS} in its metadata")
         self._group = 0
         self._rows = np.zeros(0, channel.family)
 
@@ -47,7 +63,7 @@ class Table:
         """Give the earliest and latest receive time of a row group, by its statistics."""
 
         def spanned() -> tuple[int, int]:
-            known = self._file.metadata.row_group(group).column(list(self._channel.columns).index("received"))
+            known = self._file.metadata.row_group(group).column(list(self._kinds).index("received"))
             if known.statistics is None or not known.statistics.has_min_max:
                 raise ValueError("no statistics of received")
             return known.statistics.min, known.statistics.max
@@ -57,7 +73,7 @@ class Table:
     def counts(self, group: int) -> Mapping[str, Any]:
         """Read of a row group of messages only what says which rows are whose."""
         self._wait()
-        return self._read(group, ("kind", "count"))[1]
+        return self._read(group, ("kind", "count")).columns
 
     def read(self, group: int) -> Read:
         """Read a row group, and have the next one read."""
@@ -74,7 +90,7 @@ class Table:
     def ready(self) -> int:
         """Say how many of the next rows lie in one row group."""
         if not len(self._rows) and self.left:
-            self._rows, _ = self.read(self._group)
+            self._rows = self.read(self._group).rows
             self._group += 1
         return len(self._rows)
 
@@ -87,7 +103,7 @@ class Table:
         while count > len(self._rows):
             count -= len(self._rows)
             pieces.append(self._rows)
-            self._rows, _ = self.read(self._group)
+            self._rows = self.read(self._group).rows
             self._group += 1
         taken, self._rows = self._rows[:count], self._rows[count:]
         pieces = [piece for piece in (*pieces, taken) if len(piece)]
@@ -116,46 +132,89 @@ class Table:
         return came
 
     def _read(self, group: int, fields: Sequence[str]) -> Read:
-        """Read fields of a row group into the family's rows."""
+        """Read fields of a row group, and lay the family's rows where these are all."""
         if group >= self.groups:
             raise BadRecord(f"{self.path} has {self.groups} row groups, and more rows than they hold")
-        kinds, family = self._channel.columns, self._channel.family
-        names = [*fields, "sequence"] if self._channel is MESSAGES and "received" in fields else fields
+        whole = fields == self._channel.fields
+        names = [*fields, "sequence"] if self._channel is MESSAGES and whole else fields
 
         def read() -> Read:
-            table = self._file.read_row_group(group, columns=[stored(name) for name in names], use_threads=False)
-            columns = {n: _plain(table, stored(n), kinds[stored(n)], family[n] if n in fields else None) for n in names}
-            for name in LESS.keys() & columns.keys():
-                columns[name] = columns[name] + columns[LESS[name]]
-            rows = _empty(len(table), family)
-            if sum(family[name].itemsize for name in fields) < family.itemsize:
-                rows.view(np.uint8)[:] = 0
-            into = [(rows[name], columns[name]) for name in fields]
-            for begin in range(0, len(rows), BLOCK):
-                for field, column in into:
-                    field[begin : begin + BLOCK] = column[begin : begin + BLOCK]
-            return rows, columns
+            count, columns = self._columns(group, names)
+            return self._lay(group, count, columns) if whole else Read(_empty(0, self._channel.family), columns)
 
         return self._guard(read, f"row group {group}")
+
+    def _columns(self, group: int, names: Sequence[str]) -> tuple[int, dict[str, Any]]:
+        """Read columns by the names of their fields, as they are stored; what the metadata say is not read."""
+        family, fields, same = self._channel.family, self._channel.fields, self._said[group].same
+        kept = {name: self._channel.stored(name, self._version) for name in names}
+        asked = [column for column in kept.values() if column not in same]
+        table = self._file.read_row_group(group, columns=asked, use_threads=False)
+        count = self._file.metadata.row_group(group).num_rows
+        columns = {}
+        for name, column in kept.items():
+            kind = self._kinds[column]
+            if column in same:
+                columns[name] = np.ndarray(count, kind, np.array(same[column], kind), strides=(0,))
+            else:
+                columns[name] = _plain(table, column, kind, family[name] if name in fields else None)
+                if len(columns[name]) != count:
+                    raise ValueError(f"column {column} has {len(columns[name])} rows, its row group has {count}")
+        if "sequence" in columns:
+            sequence, received = columns["sequence"], columns["received"]
+            columns["sequence"] = received if same.get(kept["sequence"]) == 0 else sequence + received
+        return count, columns
+
+    def _lay(self, group: int, count: int, columns: dict[str, Any]) -> Read:
+        family = self._channel.family
+        rows = _empty(count, family)
+        if self._channel is MESSAGES:
+            before = None if self._version == WITHOUT_STEPS else self._said[group].before
+            found, sums = lay_messages(columns, before, rows)
+            fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"]) if found & FAULTY else None
+            words = 1 + int(np.count_nonzero(sums))
+            out: Any = _empty(words * (count + 1), np.dtype(np.int64)).reshape(words, count + 1)
+            parts = {} if fault else place(columns, sums, out)
+            return Read(rows, columns, fault=fault, falls=bool(found & FALLS), offsets=parts, heights=out[0])
+        if self._channel is BOOK:
+            prices, sizes = (stepped(columns[name])[0] for name in ("price", "size"))
+            lay_levels(prices, sizes, rows.view(np.int64).reshape(-1, 2))
+            return Read(rows, columns)
+        if sum(family[name].itemsize for name in columns) < family.itemsize:
+            rows.view(np.uint8)[:] = 0
+        for begin in range(0, len(rows), BLOCK):
+            for name in columns:
+                rows[name][begin : begin + BLOCK] = columns[name][begin : begin + BLOCK]
+        return Read(rows, columns)
+
+    def _groups_said(self) -> Sequence[Group]:
+        if self._channel is not MESSAGES or self._version == WITHOUT_STEPS:
+            return [Group()] * self.groups
+        return lake.groups_of(self.meta[lake.META_GROUPS], self.groups)
 
     def _check(self, instrument: str) -> None:
         """Refuse a file that is none of ours, or of another version, or in another's place."""
         expected = {
-            lake.META_VERSION: str(lake.VERSION),
-            "rows": str(VERSION),
-            lake.META_CHANNEL: self._channel.name,
-            lake.META_INSTRUMENT: instrument,
+            lake.META_VERSION: tuple(map(str, VERSIONS)),
+            "rows": (str(VERSION),),
+            lake.META_CHANNEL: (self._channel.name,),
+            lake.META_INSTRUMENT: (instrument,),
         }
         for key, allowed in expected.items():
-            if self.meta.get(key) != allowed:
-                raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {allowed!r}")
-        for key in (lake.META_RUN, lake.META_BEFORE, lake.META_LAST, lake.META_ASSET):
+            if self.meta.get(key) not in allowed:
+                either = " or ".join(map(repr, allowed))
+                raise BadRecord(f"{self.path} has {key} {self.meta.get(key)!r} in its metadata, allowed is {either}")
+        self._version = int(self.meta[lake.META_VERSION])
+        needed = [lake.META_RUN, lake.META_BEFORE, lake.META_LAST, lake.META_ASSET]
+        if self._channel is MESSAGES and self._version != WITHOUT_STEPS:
+            needed.append(lake.META_GROUPS)
+        for key in needed:
             if key not in self.meta:
-                raise BadRecord(f"{self.path} has no {key} in its metadata, which every file of a lake has")
+                raise BadRecord(f"{self.path} has no {key} in its metadata, which every such file of a lake has")
         met = self._guard(lambda: {field.name: str(field.type) for field in self._file.schema_arrow})
-        columns = dict(self._channel.columns)
-        if list(met.items()) != list(columns.items()):
-            raise BadRecord(f"{self.path} has columns {met}, allowed are {columns}")
+        self._kinds = self._channel.columns_of(self._version)
+        if list(met.items()) != list(self._kinds.items()):
+            raise BadRecord(f"{self.path} has columns {met}, allowed are {dict(self._kinds)}")
 
     def _guard(self, read: Callable[[], Made], what: str = "the file") -> Made:
         """Say whose bytes cannot be read."""

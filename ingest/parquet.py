@@ -11,7 +11,7 @@ sequences and names are checked; what is not right is BadRecord, naming file and
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from difflib import get_close_matches
 from heapq import heapify, heappop, heappushpop
@@ -204,18 +204,15 @@ class _Slice:
                 counted = self.messages.counts(group)
                 self._skip(lake.offsets(counted["kind"], counted["count"]), len(counted["kind"]))
                 continue
-            rows, columns = self.messages.read(group)
-            sequence = columns["sequence"]
-            if not len(rows) or sequence[0] <= last or (sequence[1:] <= sequence[:-1]).any():
+            found = self.messages.read(group)
+            rows, offsets, heights, sequence = found.rows, found.offsets, found.heights, found.columns["sequence"]
+            if not len(rows) or sequence[0] <= last or found.falls:
                 raise BadRecord(f"{self._path}: row group {group} has a sequence that does not rise from {last}")
             last = int(sequence[-1])
-            fault = lake.fault_in(columns["kind"], columns["count"], columns["bids"])
-            if fault:
-                raise BadRecord(f"{self._path}: row group {group}: {fault}")
-            offsets = lake.offsets(columns["kind"], columns["count"])
-            begin, end = self._within(columns["received"])
+            if found.fault:
+                raise BadRecord(f"{self._path}: row group {group}: {found.fault}")
+            begin, end = self._within(found.columns["received"])
             self._skip(offsets, begin)
-            heights = np.arange(len(rows) + 1) + sum(offsets.values())
             while begin < end:
                 stop = min(int(np.searchsorted(heights, heights[begin] + BATCH, "right")) - 1, end)
                 for channel in (each for each in ROWS if each.part in offsets):
@@ -246,7 +243,7 @@ class _Slice:
         return min(begin, end), end
 
     def _chunk(
-        self, rows: Rows, sequence: Any, offsets: dict[str, Any], begin: int, end: int
+        self, rows: Rows, sequence: Any, offsets: Mapping[str, Any], begin: int, end: int
     ) -> tuple[Any, Batch, dict[str, Any]]:
         own = {part: at[begin : end + 1] - at[begin] for part, at in offsets.items() if at[begin] < at[end]}
         parts = {c.part: self._table(c).take(int(own[c.part][-1])) for c in ROWS if c.part in own}
@@ -254,7 +251,7 @@ class _Slice:
         batch = Batch(instrument=self._instrument, asset=asset, messages=rows[begin:end], **parts)
         return sequence[begin:end], batch, own
 
-    def _skip(self, offsets: dict[str, Any], end: int) -> None:
+    def _skip(self, offsets: Mapping[str, Any], end: int) -> None:
         """Pass over the rows of a row group's messages before one."""
         for channel in ROWS:
             if channel.part in offsets and offsets[channel.part][end]:

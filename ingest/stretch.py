@@ -6,10 +6,7 @@ and that it follows, later than the one before. The first line that is not ends 
 
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.kernel import Text, byte_at, inner, kernel, pinned
+from engine.kernel import Text, byte_at, inlined, inner, kernel, low_bit, pinned, places_of, word_at
 from engine.schema import FAMILY, LEVEL, LIQUIDATION, REFERENCE, TRADE, Kind
 from ingest.flat import scan_flat_in
 from ingest.rows import HEAD, MESSAGE_AT, REPEATED, ROWS_AT, WORDS, Words
@@ -49,8 +46,10 @@ _TRADE: Final = int(Kind.TRADE)
 #: Digits of a stamp at most, and the largest.
 _STAMP: Final = 19
 _LARGEST: Final = 2**63 - 1
-
-Bytes = NDArray[np.uint8]
+#: Bytes of a word; an odd number whose product with a word spreads it upwards, and where the upper half begins.
+_EIGHT: Final = 8
+_SPREAD: Final = 0x1E3779B97F4A7C15
+_UPPER: Final = 32
 
 
 @kernel
@@ -68,46 +67,71 @@ def cut_lines(text: bytes, out: Words) -> int:
         if at == begin:
             return -1 - count
         out[count, RECEIVED], out[count, BEGIN] = stamp, at + 1
-        while byte_at(frame, at) != ord("\n"):
-            at += 1
+        at = _line_end(frame, at, end)
         out[count, END] = at
         at += 1
         count += 1
     return count
 
 
+@inlined
+def _line_end(frame: Text, at: int, end: int) -> int:
+    """Return where the line ends that a place is in; the text ends with a line's end."""
+    while at + 32 <= end:
+        places = places_of(frame, at, ord("\n"))
+        if places:
+            return at + low_bit(places)
+        at += 32
+    while byte_at(frame, at) != ord("\n"):
+        at += 1
+    return at
+
+
+def words_of(head: bytes) -> list[int]:
+    """Give a head, 8 bytes or more, as `stream_of` reads a frame: by eight bytes, the last of which end with it."""
+    places = [*range(0, len(head) - _EIGHT, _EIGHT), len(head) - _EIGHT]
+    return [int.from_bytes(head[at : at + _EIGHT], "little", signed=True) for at in places]
+
+
+@inlined
+def _mixed(mixed: int, word: int) -> int:
+    """Mix a word into a hash, of which the upper half is good."""
+    return ((mixed ^ word) * _SPREAD) & _LARGEST
+
+
 @kernel
-def place_heads(heads: Bytes, slots: Words) -> None:
-    """Fill a table of 2^n places, of which most stay free (-1), with each head's number at the hash of its bytes."""
+def place_heads(heads: Words, slots: Words) -> None:
+    """Fill a table of 2^n places, of which most stay free (-1), with each head's number at the hash of its words."""
     for place in range(len(slots)):
         slots[place] = -1
     for stream in range(len(heads)):
         mixed = 0
         for i in range(heads.shape[1]):
-            mixed = (mixed * 31 + int(heads[stream, i])) & 0xFFFFFFFF
-        place = mixed & (len(slots) - 1)
+            mixed = _mixed(mixed, int(heads[stream, i]))
+        place = (mixed >> _UPPER) & (len(slots) - 1)
         while slots[place] >= 0:
             place = (place + 1) & (len(slots) - 1)
         slots[place] = stream
 
 
 @inner
-def stream_of(frame: Text, begin: int, end: int, heads: Bytes, slots: Words) -> int:
-    """Return which stream a frame is of by its first bytes, -1: none that is known."""
-    if end - begin < heads.shape[1]:
+def stream_of(frame: Text, begin: int, end: int, heads: Words, span: int, slots: Words) -> int:
+    """Return which stream a frame is of by its first `span` bytes, -1: none that is known."""
+    if end - begin < span:
         return -1
+    last = heads.shape[1] - 1
     mixed = 0
-    for i in range(heads.shape[1]):
-        mixed = (mixed * 31 + byte_at(frame, begin + i)) & 0xFFFFFFFF
-    place = mixed & (len(slots) - 1)
+    for i in range(last):
+        mixed = _mixed(mixed, word_at(frame, begin + _EIGHT * i))
+    mixed = _mixed(mixed, word_at(frame, begin + span - _EIGHT))
+    place = (mixed >> _UPPER) & (len(slots) - 1)
     while slots[place] >= 0:
-        stream, same = slots[place], True
-        for i in range(heads.shape[1]):
-            if heads[stream, i] != byte_at(frame, begin + i):
-                same = False
-                break
+        stream = int(slots[place])
+        same = heads[stream, last] == word_at(frame, begin + span - _EIGHT)
+        for i in range(last):
+            same &= heads[stream, i] == word_at(frame, begin + _EIGHT * i)
         if same:
-            return int(stream)
+            return stream
         place = (place + 1) & (len(slots) - 1)
     return -1
 
@@ -116,7 +140,8 @@ def stream_of(frame: Text, begin: int, end: int, heads: Bytes, slots: Words) -> 
 def take_stretch(
     text: bytes,
     lines: Words,
-    heads: Bytes,
+    heads: Words,
+    span: int,
     slots: Words,
     plans: Words,
     streams: Words,
@@ -135,7 +160,7 @@ def take_stretch(
     frame, taken, used = pinned(text), 0, 0
     while taken < len(lines):
         received, begin, end = lines[taken, RECEIVED], int(lines[taken, BEGIN]), int(lines[taken, END])
-        stream = stream_of(frame, begin, end, heads, slots) if received >= clock[NOW] else -1
+        stream = stream_of(frame, begin, end, heads, span, slots) if received >= clock[NOW] else -1
         if stream < 0:
             break
         own = streams[stream]

@@ -10,15 +10,17 @@ Tear says where it ended. Anything else that is not a tape is BadRecord, naming 
 
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from heapq import merge
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, Protocol, overload
 
+import numpy as np
 import zstandard
 
 from engine.errors import BadConfig, BadRecord
@@ -27,7 +29,8 @@ from engine.errors import BadConfig, BadRecord
 MOST_LINE: Final = 64 << 20
 #: A block's lines are given out once its checksum agreed, unless it is longer than this, as one-block tapes are.
 _HELD: Final = 4 << 20
-_PLAIN_STEP: Final = 1 << 20
+_STEP: Final = 1 << 20
+_NEWLINE: Final = ord("\n")
 _LAST_STAMP: Final = 2**63 - 1
 _SUFFIXES: Final = (".tape", ".gz", ".zst")
 #: A part of a recording: all but its last number says which recording.
@@ -61,9 +64,38 @@ class Text:
                 raise self.fault(index, line)
             yield time, raw
 
+    def first(self) -> bytes:
+        """Give the first line's frame. Raises BadRecord."""
+        line = self.text[: self.text.index(b"\n") + 1]
+        return next(raw for _, raw in Text(self.path, self.before, self.before + 1, line).lines())
+
     def fault(self, index: int, line: bytes) -> BadRecord:
         """Say that one of its lines is none of a tape."""
         return BadRecord(_bad_line(self.path, self.before + index + 1, line))
+
+
+class Head(Sequence[bytes]):
+    """The frames of a recording's first lines, cut when they are asked for; to read one may raise BadRecord."""
+
+    def __init__(self, texts: Sequence[Text], most: int) -> None:
+        """Take the lines of texts, `most` of them at most."""
+        #: There may be more lines in them than are taken.
+        self.texts = texts
+        self._count = min(most, sum(text.after - text.before for text in texts))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[bytes]:
+        lines = chain.from_iterable(text.lines() for text in self.texts)
+        return (raw for _, raw in islice(lines, self._count))
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        return list(self)[index]
 
 
 class _Codec(Protocol):
@@ -84,7 +116,9 @@ _CODECS: Final[dict[bytes, tuple[Callable[[], _Codec], int]]] = {
 class Tape:
     """An iterator over (time, raw); `tears` fills as torn ends are met."""
 
-    def __init__(self, paths: Iterable[Path | str]) -> None:
+    def __init__(self, paths: Iterable[Path | str], held: int = _HELD) -> None:
+        """Begin; of a block longer than `held` bytes, lines are given out before its checksum is known."""
+        self._held = held
         #: The files, in the order in which they are opened.
         self.paths = expand(paths)
         self.tears: list[Tear] = []
@@ -112,25 +146,28 @@ class Tape:
 
     def _texts(self, path: Path) -> "Iterator[Text]":
         """Cut a file's bytes at the ends of lines."""
-        tail = b""
+        tail: list[bytes] = []
         number = 0
-        for chunk in self._chunks(path):
-            end = chunk.rfind(b"\n") + 1
-            if end:
-                whole, before = tail + chunk[:end], number
-                number += whole.count(b"\n")
+        for pieces in self._pieces(path):
+            last = next((i for i in reversed(range(len(pieces))) if b"\n" in pieces[i]), -1)
+            if last >= 0:
+                end = pieces[last].rindex(b"\n") + 1
+                whole = b"".join((*tail, *pieces[:last], memoryview(pieces[last])[:end]))
+                before = number
+                # Half of the time of bytes.count.
+                number += int(np.count_nonzero(np.frombuffer(whole, np.uint8) == _NEWLINE))
                 yield Text(path, before, number, whole)
-                tail = b""
-            tail += chunk[end:]
-            if len(tail) > MOST_LINE:
+                tail = [pieces[last][end:]]
+            tail += pieces[last + 1 :]
+            if sum(map(len, tail)) > MOST_LINE:
                 raise BadRecord(f"{path}: line {number + 1} is longer than the {MOST_LINE} bytes allowed")
-        if tail and all(tear.path != path for tear in self.tears):
-            self._tear(path, f"ends {len(tail)} bytes into line {number + 1}")
+        if any(tail) and all(tear.path != path for tear in self.tears):
+            self._tear(path, f"ends {sum(map(len, tail))} bytes into line {number + 1}")
 
-    def _chunks(self, path: Path) -> Iterator[bytes]:
-        """Give the text of a file piece by piece, whatever holds it."""
+    def _pieces(self, path: Path) -> Iterator[list[bytes]]:
+        """Give the text of a file, some pieces at once, whatever holds it."""
         try:
-            file = path.open("rb", buffering=_PLAIN_STEP)
+            file = path.open("rb", buffering=_STEP)
         except OSError as error:
             raise BadConfig(f"tape {path} cannot be opened: {error.strerror}") from error
         with file:
@@ -143,13 +180,13 @@ class Tape:
             if any(first.startswith(magic) for first in _CODECS):
                 self._tear(path, "ends inside its first bytes" if magic else "is empty")
                 return
-            while chunk := file.read(_PLAIN_STEP):
-                yield chunk
+            while piece := file.read(_STEP):
+                yield [piece]
 
-    def _unpacked(self, path: Path, file: BinaryIO, make: Callable[[], _Codec], step: int) -> Iterator[bytes]:
+    def _unpacked(self, path: Path, file: BinaryIO, make: Callable[[], _Codec], step: int) -> Iterator[list[bytes]]:
         """Decompress block after block; a block is given out when its checksum agreed."""
         codec: _Codec | None = None
-        begin = at = held = 0
+        begin = at = held = waiting = 0
         text: list[bytes] = []
         while piece := file.read(step):
             at += len(piece)
@@ -165,15 +202,17 @@ class Tape:
                 except (zlib.error, zstandard.ZstdError) as error:
                     raise BadRecord(f"{path}: the block at byte {begin} is corrupt near byte {at}: {error}") from error
                 held += len(text[-1])
+                waiting += len(text[-1])
                 ended = codec.eof
-                if ended or held > _HELD:
-                    yield b"".join(text)
-                    text.clear()
+                if ended or (held > self._held and waiting >= min(_STEP, self._held)):
+                    yield text
+                    text = []
+                    waiting = 0
                     held = 0 if ended else held
                 piece = codec.unused_data if ended else b""
                 codec = None if ended else codec
         if codec is not None:
-            yield b"".join(text)
+            yield text
             self._tear(path, f"ends inside the block at byte {begin}")
 
     def _tear(self, path: Path, detail: str) -> None:
@@ -183,6 +222,19 @@ class Tape:
 def read(paths: Iterable[Path | str]) -> Tape:
     """Open tapes: files, or folders which stand for the tapes in them. Raises BadConfig for what is not there."""
     return Tape(paths)
+
+
+def ahead(texts: Iterator[Text], reader: Executor) -> Iterator[Text]:
+    """Give texts one after another, of which a thread reads the next one meanwhile. Raises where that one would."""
+    following = reader.submit(next, texts, None)
+    while (text := following.result()) is not None:
+        following = reader.submit(next, texts, None)
+        yield text
+
+
+def glimpse(path: Path) -> bytes:
+    """Give a tape's first frame, of which no checksum was looked at; empty where there is none. Raises as `read`."""
+    return next((raw for _, raw in Tape([path], held=0)), b"")
 
 
 def expand(paths: Iterable[Path | str]) -> list[Path]:
@@ -227,7 +279,7 @@ def _bad_line(path: Path, number: int, line: bytes) -> str:
 def _zeros(file: BinaryIO) -> bool:
     """Say whether nothing but zero bytes is left, as a power cut leaves behind; the position is kept where not."""
     here = file.tell()
-    while chunk := file.read(_PLAIN_STEP):
+    while chunk := file.read(_STEP):
         if chunk.strip(b"\0"):
             file.seek(here)
             return False

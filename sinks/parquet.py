@@ -164,8 +164,9 @@ class _Slice:
         self._stage = min(_STAGE, *self._groups.values())
         self._staged: list[tuple[Batch, Any]] = []
         self._messages = self._levels = 0
-        #: Sequence of the last message so far.
+        #: Sequence of the last message so far, and what the written ones say.
         self._last = -1
+        self._before = lake.Before()
         #: Channel -> messages, sequences and rows that wait for a row group, and how many rows these are.
         self._waiting: dict[str, list[tuple[Rows, Any, Rows]]] = {each.name: [] for each in CHANNELS}
         self._rows = dict.fromkeys(self._waiting, 0)
@@ -230,13 +231,19 @@ class _Slice:
         less = {lake.stored("sequence"): sequence - messages["received"]}
         if channel is MESSAGES:
             less |= {lake.stored(name): rows[name] - rows[lake.LESS[name]] for name in ("published", "first")}
+            steps, after = lake.steps_of(rows, self._before)
+            less |= steps
         for name in channel.columns:
             if name not in columns:
                 of_message = less[name] if name in less else messages[name]
                 columns[name] = of_message if channel is MESSAGES else np.repeat(of_message, messages["count"])
         if channel.name not in self.files:
             self.files[channel.name] = File(channel, self._paths[channel.name])
-        self.files[channel.name].write(columns)
+        if channel is MESSAGES:
+            self.files[channel.name].write(columns, self._before)
+            self._before = after
+        else:
+            self.files[channel.name].write(columns)
 
 
 class _Held:

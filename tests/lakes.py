@@ -1,11 +1,13 @@
 """Lakes for tests, and what is in them message by message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from engine import lake
 from engine.schema import FAMILY, MESSAGE, Batch, Flag, Kind, Rows
@@ -70,6 +72,39 @@ def simulated(folder: Path) -> Path:
     sink.write([record(time, raw) for time, raw in lines[1:]])
     sink.close()
     return folder
+
+
+def stepless(columns: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Sum a file's steps of messages, one by one, to the fields that they stand for."""
+    clock, lasts, linked = 0, dict[int, int](), dict[int, int]()
+    found: dict[str, list[int]] = {"exchanged": [], "last": [], "previous": []}
+    names = ("kind", "exchanged_step", "last_step", "previous_less_linked")
+    for kind, tick, step, less in zip(*(columns[name].tolist() for name in names), strict=True):
+        clock = wrapped(clock + tick)
+        lasts[kind] = wrapped(lasts.get(kind, 0) + step)
+        previous = wrapped(linked.get(kind, -1) + less)
+        linked[kind] = -1 if previous == -1 else lasts[kind]
+        for name, value in zip(found, (clock, lasts[kind], previous), strict=True):
+            found[name].append(value)
+    return found
+
+
+def wrapped(value: int) -> int:
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def aged(folder: Path, group: int) -> None:
+    """Make a lake one of version 2, whose messages have no steps and whose metadata say nothing of row groups."""
+    for path in folder.rglob("*.parquet"):
+        table, meta = pq.ParquetFile(path).read(), pq.read_metadata(path).metadata
+        if b"groups" in meta:
+            columns = {name: table.column(name).to_numpy() for name in table.column_names}
+            columns |= stepless(columns)
+            fields = lake.MESSAGES.columns_of(lake.WITHOUT_STEPS).items()
+            schema = pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in fields])
+            table = pa.table({name: columns[name] for name, _ in fields}, schema=schema)
+        said = {key: value for key, value in meta.items() if key != b"groups"} | {b"airpocket.lake": b"2"}
+        pq.write_table(table.replace_schema_metadata(said), path, row_group_size=group)
 
 
 def one(folder: Path, channel: str, symbol: str = "BTCUSDT") -> Path:

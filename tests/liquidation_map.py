@@ -31,8 +31,11 @@ class Map:
         exposures: tuple[Exposure, ...] = (),
         brackets: tuple[Bracket, ...] = (),
         contract_size: int = 10**8,
+        config: EngineConfig | None = None,
+        key: str = "venue:A",
     ) -> None:
-        config = EngineConfig(map=asked or MapConfig(), knowledge=Knowledge(exposures=exposures, brackets=brackets))
+        known = Knowledge(exposures=exposures, brackets=brackets)
+        config = config or EngineConfig(map=asked or MapConfig(), knowledge=known)
         self.unit = unit_of(
             Instrument(
                 venue="venue",
@@ -48,7 +51,7 @@ class Map:
             )
         )
         self.memory = liquidations.memory_of(config)
-        self.settings = liquidations.settings_of(config, "venue", "A")
+        self.settings = liquidations.settings_of(config, key, "A")
         self.exposures = exposures_of(config, "A")
 
     def trade(self, now: int, *trades: tuple[float, float]) -> None:
@@ -62,6 +65,9 @@ class Map:
 
     def mark(self, now: int, price: float) -> None:
         self._refer(now, Reference.MARK, round(price * 100))
+
+    def index(self, now: int, price: float) -> None:
+        self._refer(now, Reference.INDEX, round(price * 100))
 
     def _refer(self, now: int, what: Reference, value: int) -> None:
         rows = np.zeros(1, REFERENCE)

@@ -11,7 +11,7 @@ from tests import naive_cascade as naive
 from tests.naive_liquidations import uniform
 
 Levels = list[tuple[float, float]]
-#: Price, base units, bankruptcy price.
+#: Traded price at which it is hit, base units, bankruptcy price.
 Trigger = tuple[float, float, float]
 
 
@@ -38,25 +38,24 @@ def edge(mid: Fraction, sign: int, bps: int) -> float:
     return float(sign * mid * (1 - sign * Fraction(bps, 10_000)))
 
 
-def felt(asked: CascadeConfig, start: float, sign: int, triggers: Sequence[Trigger]) -> list[Trigger]:
-    """Triggers in order, x +1 or -1, at the traded price at which the mark has reached them, first slices only."""
+def lagging(share: float, start: float, side: int, trigger: float) -> float:
+    """The traded price at which a mark that stands at the mid and passes on a share of a move has reached a trigger."""
+    below = side * (start - trigger)
+    if below <= 0 or share == 1:
+        return trigger
+    return start - side * below / share if share > 0 else -side * math.inf
+
+
+def felt(asked: CascadeConfig, sign: int, triggers: Sequence[Trigger]) -> list[Trigger]:
+    """Triggers in order, x +1 or -1, first slices only."""
     share = asked.slice if asked.duration <= asked.cooldown else 1.0
-    found = []
-    for mark, amount, floor in triggers:
-        below = start - sign * mark
-        if below <= 0 or asked.pass_through == 1:
-            found.append((sign * mark, amount * share, sign * floor))
-        elif asked.pass_through > 0:
-            found.append((start - below / asked.pass_through, amount * share, sign * floor))
-        else:
-            found.append((-math.inf, amount * share, sign * floor))
-    return sorted(found, key=lambda each: -each[0])
+    return sorted(((sign * at, amount * share, sign * floor) for at, amount, floor in triggers), key=lambda t: -t[0])
 
 
 def direction(asked: CascadeConfig, mid: Fraction, sign: int, side: Side) -> dict[str, Any]:
     start = float(sign * mid)
     levels = [(sign * price, size) for price, size in side.levels]
-    forced = felt(asked, start, sign, side.triggers)
+    forced = felt(asked, sign, side.triggers)
     marks = [(mark, amount) for mark, amount, _ in forced]
     found: dict[str, Any] = {name: [] for name in MOVES}
     upper = math.inf
@@ -64,7 +63,7 @@ def direction(asked: CascadeConfig, mid: Fraction, sign: int, side: Side) -> dic
         x = edge(mid, sign, bps)
         for name, value in move(asked, float(mid), levels, marks, upper, x).items():
             found[name].append(value)
-        found["risk"].append(risk(asked, start, sign, levels, side, x))
+        found["risk"].append(risk(asked, sign, levels, side, x))
         upper = x
     begin, end = naive.longest_free_fall(levels, marks, upper)
     found["free_bps"], found["free_from"] = 1e4 * (begin - end) / float(mid), sign * begin if begin > end else None
@@ -94,12 +93,12 @@ def move(asked: CascadeConfig, mid: float, levels: Levels, marks: Levels, upper:
     }
 
 
-def risk(asked: CascadeConfig, start: float, sign: int, levels: Levels, side: Side, x: float) -> float | None:
+def risk(asked: CascadeConfig, sign: int, levels: Levels, side: Side, x: float) -> float | None:
     if len(side.past) < asked.samples:
         return None
     told = []
     for triggers in side.draws:
-        marks = [(mark, amount) for mark, amount, _ in felt(asked, start, sign, triggers)]
+        marks = [(mark, amount) for mark, amount, _ in felt(asked, sign, triggers)]
         told.append(naive.tail(side.past, 0.95, naive.critical_shock(levels, marks, x)))
     return math.fsum(told) / len(told)
 

@@ -16,7 +16,6 @@ from engine.cascade import (
     free_fall,
     lay,
     merge,
-    seen_by_mark,
     shrink,
     spiral,
     sweep,
@@ -201,24 +200,6 @@ def test_floors_do_what_selling_unit_by_unit_does(side: tuple[Levels, Levels, fl
     plain = end(bids, marks, shock)
     if not plain["exhausted"]:
         assert (out[0]["price"], out[0]["sold"]) == (plain["price"], plain["sold"])
-
-
-def test_a_mark_that_lags_fires_triggers_later() -> None:
-    out = np.zeros(3)
-    seen_by_mark(np.array([101.0, 99.0, 98.0]), 100.0, 0.5, out)
-    assert out.tolist() == [101.0, 98.0, 96.0]
-    seen_by_mark(np.array([101.0, 99.0, 98.0]), 100.0, 1.0, out)
-    assert out.tolist() == [101.0, 99.0, 98.0]
-    seen_by_mark(np.array([101.0, 99.0, 98.0]), 100.0, 0.0, out)
-    assert np.isfinite(out).all()
-    assert (out[1:] < 0).all()
-
-
-def test_a_mark_that_follows_at_once_changes_no_trigger() -> None:
-    marks = np.array([49.99, 10.07, 0.35])
-    out = np.zeros(3)
-    seen_by_mark(marks, 100.01, 1.0, out)
-    assert out.tolist() == marks.tolist()
 
 
 def test_a_trigger_at_a_levels_very_price_fires_there() -> None:

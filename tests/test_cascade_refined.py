@@ -18,9 +18,7 @@ from engine.cascade import (
     free_fall,
     merge,
     replenish,
-    seen_by_mark,
     slice_off,
-    sweep,
     sweep_floored,
 )
 from engine.kernel import COMPILED
@@ -145,25 +143,6 @@ def test_a_cascade_over_before_the_cooldown_meets_first_slices_only(
     met = end(bids, sliced, shock)
     assert (met["price"], bool(met["exhausted"])) == (price, exhausted)
     assert met["price"] >= end(bids, marks, shock)["price"]
-
-
-@settings(max_examples=EXAMPLES, deadline=None)
-@given(sides, st.sampled_from([0.0, 0.25, 0.5, 1.0]))
-def test_a_mark_that_lags_sells_what_testing_the_mark_itself_does(
-    side: tuple[Levels, Levels, float], theta: float
-) -> None:
-    bids, marks, shock = side
-    start = 100.0
-    seen = np.zeros(len(marks))
-    seen_by_mark(columns(marks)[0], start, theta, seen)
-    assert (np.diff(seen) <= 0).all()
-    for level, _ in bids:
-        mark = start - theta * (start - level)
-        fired = sum(amount for trigger, amount in marks if trigger >= mark)
-        assert fired == sum(amount for at, (_, amount) in zip(seen.tolist(), marks, strict=True) if at >= level)
-    out = np.zeros(1, END)
-    sweep(*columns(bids), seen, columns(marks)[1], shock, out)
-    assert out[0]["price"] >= end(bids, marks, shock)["price"]
 
 
 @settings(max_examples=EXAMPLES, deadline=None)

@@ -16,6 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from airpocket.settled import settled
 from engine import wire
 from engine.errors import BadConfig, Undelivered
+from engine.kernel import COMPILED
 from engine.schema import Batch
 from ingest import control
 from ingest.emulator import Emulator
@@ -36,7 +37,9 @@ def oracle(btc: Path) -> Oracle:
     return Oracle(btc)
 
 
-@pytest.mark.parametrize(("speed", "count"), [(None, 30_000), (20.0, 8_000)])
+@pytest.mark.parametrize(
+    ("speed", "count"), [(None, 30_000 if COMPILED else 10_000), (20.0 if COMPILED else 8.0, 8_000)]
+)
 def test_the_book_is_the_exchanges_own_at_every_diff(
     btc: Path, oracle: Oracle, speed: float | None, count: int
 ) -> None:

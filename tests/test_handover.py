@@ -47,12 +47,12 @@ SPEED = 15.0 if COMPILED else 5.0
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let two connections run beside one another for as long as a busy machine needs to hand a stream over."""
-    monkeypatch.setattr("ingest.carrier.MARGIN", 8.0)
+    monkeypatch.setattr("ingest.carrier.MARGIN", 20.0)
 
 
 def short_lived(**changes: Any) -> Venue:
-    """Cut the venue's connections to a life of a second, and four more beside their successor."""
-    return tuned(lifetime=9.0, **changes)
+    """Cut the venue's connections to a life of a second, and ten more beside their successor."""
+    return tuned(lifetime=21.0, **changes)
 
 
 @pytest.mark.parametrize("speed", SPEEDS)

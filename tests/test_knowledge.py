@@ -10,7 +10,7 @@ from airpocket.config import load as load_config
 from airpocket.knowledge import KnowledgeFiles, load, write_model
 from engine.config import EngineConfig
 from engine.errors import BadConfig
-from engine.knowledge import Bracket, Exposure, Knowledge, Model
+from engine.knowledge import Bracket, Exposure, Knowledge, MarkRule, Model
 from engine.probability import MOST_KNOTS, ORDER
 
 LEVERED = """
@@ -20,6 +20,8 @@ asset = "ETH"
 quantity = 250_000
 trigger = 1780
 error = 25.5
+bankruptcy = 1_700
+instrument = "one:ETHUSD"
 as_of = 2026-02-01T00:00:00Z
 source = "on-chain"
 
@@ -58,6 +60,8 @@ def test_exposures_are_read_with_and_without_leverage(tmp_path: Path) -> None:
         quantity=250_000.0,
         trigger=1780.0,
         error=25.5,
+        bankruptcy=1700.0,
+        instrument="one:ETHUSD",
         as_of=as_of,
         source="on-chain",
     )
@@ -68,6 +72,29 @@ def test_brackets_are_read(tmp_path: Path) -> None:
     brackets = '[[bracket]]\nvenue = "one"\nnotional = 0\nrate = 0.004\n'
     known = load(KnowledgeFiles(brackets=write(tmp_path, brackets)))
     assert known.brackets == (Bracket(venue="one", notional=0.0, rate=0.004),)
+
+
+def test_marks_are_read(tmp_path: Path) -> None:
+    text = '[[mark]]\nvenue = "one"\nindex = 0.6\naverage = 150\n\n[[mark]]\nindex = 1\nof = "mid"\nclamp = 0.05\n'
+    known = load(KnowledgeFiles(marks=write(tmp_path, text)))
+    assert known.marks == (
+        MarkRule(venue="one", index=0.6, average=150.0),
+        MarkRule(index=1.0, of="mid", clamp=0.05),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[[mark]]\nvenue = 'one'\n", ["mark 1 lacks index"]),
+        ("[[mark]]\nindex = 2\n", ["mark 1", "index of the mark of all venues is 2.0"]),
+        ("[[mark]]\nindex = 0.1\n[[mark]]\nindex = 0.2\n", ["all venues has 2 marks, allowed is one"]),
+    ],
+)
+def test_a_bad_mark_is_refused_by_value(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(BadConfig) as met:
+        load(KnowledgeFiles(marks=write(tmp_path, text)))
+    assert all(word in str(met.value) for word in words), str(met.value)
 
 
 def test_nothing_named_is_nothing_known() -> None:
@@ -82,6 +109,11 @@ def test_nothing_named_is_nothing_known() -> None:
         (LEVERED.replace("1780", "-5"), ["trigger", "-5", "above 0"]),
         (LEVERED.replace("1780", "nan"), ["trigger", "nan"]),
         (LEVERED.replace('"long"', '"up"'), ["'up'", "long and short"]),
+        (LEVERED.replace("1_700", "1781"), ["bankruptcy", "1781.0", "of a long are prices below its trigger, 1780.0"]),
+        (LEVERED.replace("1_700", "0"), ["bankruptcy", "is 0.0", "above 0"]),
+        (LEVERED.replace("1_700", "inf"), ["bankruptcy", "is inf", "above 0"]),
+        (LEVERED.replace("trigger = 1780\n", ""), ["bankruptcy", "none without a trigger"]),
+        (LEVERED.replace("one:ETHUSD", "ETHUSD"), ["instrument", "'ETHUSD'", "venue:SYMBOL"]),
         (LEVERED.replace("250_000", '"250000"'), ["quantity is '250000'", "a number"]),
         (LEVERED.replace("2026-02-01\n", "true\n"), ["as_of is True", "date"]),
         ("[exposure]\n", ["[[exposure]] tables only"]),

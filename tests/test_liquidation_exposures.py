@@ -1,5 +1,7 @@
 """Holders known by name: which join the triggers, where, and when they are over."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,8 @@ from engine.kernel import COMPILED
 from engine.knowledge import Exposure, Knowledge
 from engine.liquidation_exposures import EXPOSURE, exposures_of, join, listed
 from engine.liquidations import ROOM
+from engine.schema import Contract
+from engine.triggers import begun, forced, maps_of
 from tests.liquidation_map import HOUR, SECOND, Map
 
 TEN = MapConfig(leverages=(10,), weights=(1.0,))
@@ -29,7 +33,7 @@ def joined(found: Map, side: int, index: int = -1) -> Joined:
     for i, row in enumerate(found.triggers(side)):
         marks[i], amounts[i], floors[i] = row
     n = len(found.triggers(side))
-    n = join(marks, amounts, floors, n, found.exposures, found.memory["gone"][0], side, index)
+    n = join(marks, amounts, floors, n, found.exposures, found.memory["gone"][0], side, index, 0.0, np.zeros((2, 64)))
     return list(zip(marks[:n].tolist(), amounts[:n].tolist(), floors[:n].tolist(), strict=True))
 
 
@@ -57,6 +61,59 @@ def test_exposures_stand_among_the_estimated_triggers_in_order() -> None:
     found.open_interest(3 * SECOND, 10)
     assert joined(found, 1) == [(95, 50, 0), (pytest.approx(90.36, abs=0.01), 10, pytest.approx(90)), (70, 20, 0)]
     assert joined(found, -1) == [(pytest.approx(109.56, abs=0.01), 10, pytest.approx(110)), (130, 30, 1e300)]
+
+
+def test_a_known_bankruptcy_price_is_the_floor() -> None:
+    bounded = replace(LOAN, bankruptcy=93.5), replace(SHORT, bankruptcy=131.0), DEEP
+    found = Map(exposures=bounded)
+    assert joined(found, 1) == [(95, 50, 93.5), (70, 20, 0)]
+    assert joined(found, -1) == [(130, 30, 131)]
+
+
+def test_a_short_is_bankrupt_above_its_trigger() -> None:
+    assert replace(SHORT, bankruptcy=130.0).bankruptcy == 130.0
+    with pytest.raises(BadConfig, match=r"of a short are prices above its trigger, 130\.0, or at it"):
+        replace(SHORT, bankruptcy=129.0)
+
+
+def forces(found: Map, side: int, exposures: tuple[Exposure, ...] = ()) -> list[tuple[float, float]]:
+    """What a map and its exposures force: price, base units."""
+    rows = exposures_of(EngineConfig(knowledge=Knowledge(exposures=exposures)), "A")
+    maps = begun(maps_of([found.memory], [found.settings], [1.0], rows), 100.0, 0)
+    triggers = forced(maps, side)
+    return list(zip((side * triggers.marks).tolist(), triggers.amounts.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("contract", [Contract.LINEAR, Contract.INVERSE])
+def test_what_is_known_of_an_open_interest_leaves_its_estimate(contract: Contract) -> None:
+    inside, outside = replace(DEEP, quantity=4.0, instrument="venue:A"), replace(DEEP, quantity=4.0)
+    held: dict[tuple[Exposure, ...], list[list[tuple[float, float]]]] = {}
+    for exposures in ((), (inside,), (outside,), (replace(inside, instrument="venue:B"),)):
+        found = Map(TEN, contract=contract, exposures=exposures)
+        # Of an inverse contract open interest is quote units: 10 at 100 are 1,000.
+        size = 10.0 if contract == Contract.LINEAR else 1_000.0
+        found.open_interest(SECOND, 0)
+        found.trade(2 * SECOND, (100, 1))
+        found.open_interest(3 * SECOND, size)
+        held[exposures] = [forces(found, 1, exposures), forces(found, -1, exposures)]
+    (at, amount), (_, bought) = held[()][0][0], held[()][1][0]
+    # The loan's four of ten longs are known, so six are estimated; shorts are as they were.
+    assert held[(inside,)] == [[(at, pytest.approx(0.6 * amount)), (70, 4)], held[()][1]]
+    assert held[(outside,)] == [[(at, amount), (70, 4)], held[()][1]]
+    assert held[(replace(inside, instrument="venue:B"),)] == held[(outside,)]
+    assert amount > 0 < bought
+
+
+def test_more_than_an_open_interest_leaves_nothing_to_estimate() -> None:
+    known = replace(DEEP, quantity=40.0, instrument="venue:A")
+    found = Map(TEN, exposures=(known,))
+    found.open_interest(SECOND, 0)
+    found.trade(2 * SECOND, (100, 1))
+    found.open_interest(3 * SECOND, 10)
+    assert [amount for _, amount in forces(found, 1, (known,))] == [0.0, 40.0]
+    # Once its trigger has traded it is in no open interest any more.
+    found.memory["gone"][0, 0] = 1
+    assert [amount for _, amount in forces(found, 1, (known,))] == [10.0]
 
 
 def test_without_a_map_exposures_stand_alone() -> None:
@@ -120,10 +177,11 @@ def test_joining_is_a_stable_merge(
     for i, (mark, amount) in enumerate(triggers):
         marks[i], amounts[i], floors[i] = mark, amount, mark - side
     rows = np.zeros(len(known), EXPOSURE)
+    rows["pass_through"] = 1.0
     gone = np.zeros(64, np.uint8)
     for i, (way, mark, over) in enumerate(known):
         rows[i]["side"], rows[i]["trigger"], rows[i]["quantity"], gone[i] = way, mark, 100 + i, over
-    n = join(marks, amounts, floors, len(triggers), rows, gone, side, -1)
+    n = join(marks, amounts, floors, len(triggers), rows, gone, side, -1, 0.0, np.zeros((2, 64)))
     here = [(float(mark), 100.0 + i) for i, (way, mark, over) in enumerate(known) if way == side and not over]
     expected = sorted([*((float(m), float(a)) for m, a in triggers), *here], key=lambda each: -each[0] * side)
     assert list(zip(marks[:n].tolist(), amounts[:n].tolist(), strict=True)) == expected

@@ -83,7 +83,7 @@ def test_two_venues_run_and_their_tapes_replay_to_the_same_records(binance_tapes
     asyncio.run(ingest(tapes, sink, tmp_path, until=all_came, speed=20.0))
     for name in VENUES:
         live = [record for record in sink.records if record.key.startswith(name)]
-        assert len(live) > 100
+        assert len(live) > 30
         assert again(tmp_path, name) == live
         stamps = [at for at, _ in read([tmp_path / name])]
         assert stamps == sorted(set(stamps))

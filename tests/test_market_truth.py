@@ -91,7 +91,7 @@ def test_the_critical_shock_is_what_bisection_finds(make: Callable[[int], World]
 
 @pytest.mark.skipif(not COMPILED, reason="needs twenty seconds of market time and all accounts")
 def test_with_leverage_a_sale_is_amplified() -> None:
-    # Where bids refill as fast as forced orders come, nothing falls on: here they come back as seldom as after the news.
+    # Where bids refill as fast as forced orders come, nothing falls on: here they are as few as after the news.
     for seed in range(1, 9):
         world = thin(seed)
         world.parameters["by_last"] = 1

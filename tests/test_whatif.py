@@ -14,7 +14,7 @@ from airpocket.converting import convert
 from airpocket.whatif import Answer, ask, from_tapes, lines
 from engine.config import CascadeConfig, EngineConfig
 from engine.errors import BadConfig
-from engine.knowledge import Exposure, Knowledge
+from engine.knowledge import Exposure, Knowledge, MarkRule
 from engine.pipeline import Pipeline
 from engine.schema import REFERENCE, TRADE, Contract, Kind, Reference
 from ingest.simulator.frames import START
@@ -181,6 +181,37 @@ def test_slices_and_a_lagging_mark_force_less() -> None:
     assert "50% of what is forced is sold at once" in answer.assumptions
     config = replace(knowing(*LEVERED), cascade=CascadeConfig(pass_through=0.5))
     assert ask(books(config), "sell", 8.5 * 100.01, [], config).price == 99.0
+
+
+def test_a_bankruptcy_price_leaves_the_rest_of_a_forced_sale() -> None:
+    # 10.5 rest at 99.00 and above; 8 + 2 of the first are sold there; the second begins at 98.50, is bankrupt at 97.50.
+    first, second = (Exposure(name=n, asset="A", quantity=q, trigger=t, as_of=1) for n, _, q, t in LEVERED[:2])
+    plain = EngineConfig(knowledge=Knowledge(exposures=(first, replace(second, quantity=20.0))))
+    config = EngineConfig(knowledge=Knowledge(exposures=(first, replace(second, quantity=20.0, bankruptcy=97.5))))
+    without = ask(books(plain), "sell", 8.5 * 100.01, [], plain)
+    answer = ask(books(config), "sell", 8.5 * 100.01, [], config)
+    # It ends in the 20 at 96.00 without; with it what 98.00 does not take of the 20 is left.
+    assert (without.price, without.unsold) == (96.0, 0.0)
+    assert answer.price == 98.0
+    assert answer.unsold == pytest.approx(15.5)
+    assert answer.traded == pytest.approx(15.0)
+    assert [each.name for each in answer.fired] == ["first", "second"]
+
+
+def test_a_rule_of_the_mark_is_said_and_asked() -> None:
+    rule = MarkRule(index=0.5, average=10.0)
+    config = replace(
+        knowing(*LEVERED), knowledge=Knowledge(exposures=knowing(*LEVERED).knowledge.exposures, marks=(rule,))
+    )
+    answer = ask(books(config), "sell", 8.5 * 100.01, [], config)
+    # The mark is at 99.5 when the price is at 98.99: nobody is forced at 99.00.
+    assert (answer.price, answer.fired) == (99.0, ())
+    assert "mark passes on 0.5 of a move;" in answer.assumptions
+    pipeline = books(config)
+    rows = np.zeros(1, REFERENCE)
+    rows["what"], rows["value"] = int(Reference.MARK), 10_101
+    pipeline.step(replace(message(Kind.REFERENCE, 10, (), (), instrument("one"), count=1), references=rows))
+    assert "of a move and stands +100.0 bps off the mid" in ask(pipeline, "sell", 850.0, [], config).assumptions
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from engine.risk import assume, compute, due, rules_of, tell
 from engine.schema import Rows
 from engine.tail import POOLS
 from engine.topics import SIGNAL_CASCADE
-from engine.triggers import NOTHING, SOURCES, Maps, Triggers, coverage_of, forced, source_of
+from engine.triggers import NOTHING, SOURCES, Maps, Triggers, begun, coverage_of, forced, share_of, source_of
 
 #: Levels so far beyond the widest move are looked at too, bps: they tell a book that ends from one that goes on.
 BEYOND: Final = 100
@@ -44,26 +44,26 @@ def measure(
     asked, price, rules, own = config.cascade, mid[0] / mid[1], rules_of(config.cascade), row[0]
     own["undefined"] = 0
     own["drops"], own["shocks"] = asked.drops, asked.shocks
-    own["withdrawal_shock"], own["pass_through"] = asked.withdrawal, asked.pass_through
+    own["withdrawal_shock"] = asked.withdrawal
     own["slice"], own["cooldown"], own["duration"] = asked.slice, asked.cooldown, asked.duration
     own["risk_horizon"] = asked.horizon
     values, whys = parts_of(row.dtype)
     shocks = row["shocks"][0].astype(np.float64)
     for name, sign, side, found in zip(("fall", "squeeze"), (FALL, SQUEEZE), sides, triggers, strict=True):
-        held = np.zeros((3, len(found.marks)))
-        assume(rules, sign * price, found.marks, found.amounts, held[0], held[1])
+        held = np.zeros((2, len(found.marks)))
+        assume(rules, found.amounts, held[0])
         own["undefined"] |= walk(
             side.prices,
             side.sizes,
+            found.marks,
             held[0],
-            held[1],
             found.floors,
             edges(asked.drops, mid, sign),
             shocks,
             sign,
             price,
             asked.withdrawal / price,
-            held[2],
+            held[1],
             np.zeros(1, END),
             np.zeros(1, END),
             part(row, values, f"{name}_critical"),
@@ -183,6 +183,8 @@ class Forced:
     #: Place in SOURCES; share of longs' open interest, 0 to 1.
     source: int
     coverage: float
+    #: Share of a move that marks pass on; of several venues the mean.
+    pass_through: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,33 +205,30 @@ def see(config: EngineConfig, levels: tuple[Rows, Rows], mid: Mid, unit: Rows, m
         *(refilled(ladder(levels[at], unit, sign), mid, sign, 1.0, unit, refill) for at, sign in enumerate(SIGNS)),
         strict=True,
     )
+    maps = begun(maps, mid[0] / mid[1], maps.now)
     found = read_maps(maps, [mid[0] / mid[1]])
     critical, rules, drops = np.zeros((2, len(config.cascade.drops))), rules_of(config.cascade), config.cascade.drops
     for at, sign in enumerate(SIGNS):
         side, triggers = sides[at], found.triggers[at]
-        held = np.zeros((2, len(triggers.marks)))
-        start, bounds = sign * (mid[0] / mid[1]), edges(drops, mid, sign)
-        forces = triggers.marks, triggers.amounts, held[0], held[1]
-        withstand(rules, start, *forces, side.prices, side.sizes, bounds, critical[at])
+        forces = triggers.marks, triggers.amounts, np.zeros(len(triggers.marks))
+        withstand(rules, *forces, side.prices, side.sizes, edges(drops, mid, sign), critical[at])
     return Sight(seen=Seen(mid=mid, sides=sides, maps=maps), forced=found, rates=rates, critical=critical)
 
 
 @kernel
 def withstand(
     rules: Rows,
-    start: float,
     marks: Floats,
     amounts: Floats,
-    held_marks: Floats,
-    held_amounts: Floats,
+    held: Floats,
     prices: Floats,
     sizes: Floats,
     bounds: Floats,
     out: Floats,
 ) -> None:
-    """Write one direction's critical shocks under the rules; what is held of the triggers is scratch."""
-    assume(rules, start, marks, amounts, held_marks, held_amounts)
-    critical(prices, sizes, held_marks, held_amounts, bounds, out)
+    """Write one direction's critical shocks under the rules; `held` is scratch of the triggers' length."""
+    assume(rules, amounts, held)
+    critical(prices, sizes, marks, held, bounds, out)
 
 
 def fill(config: EngineConfig, sight: Sight, row: Rows) -> None:
@@ -270,16 +269,18 @@ def reach_of(config: EngineConfig) -> int:
 
 def read_maps(maps: Maps, mids: Sequence[float]) -> Forced:
     """Give what maps force, `mids` being those of their venues."""
+    share = share_of(maps)
     if len(maps.exposures) == 0 and max(maps.memories["open_interest"].tolist()) <= 0.0:
-        return Forced(triggers=(NOTHING, NOTHING), exposures=0, source=0, coverage=0.0)
-    triggers = forced(maps, FALL), forced(maps, SQUEEZE)
-    standing, source = maps.standing, source_of(maps, triggers)
-    return Forced(triggers=triggers, exposures=standing, source=source, coverage=coverage_of(maps, mids))
+        return Forced(triggers=(NOTHING, NOTHING), exposures=0, source=0, coverage=0.0, pass_through=share)
+    triggers, coverage = (forced(maps, FALL), forced(maps, SQUEEZE)), coverage_of(maps, mids)
+    source = source_of(maps, triggers)
+    return Forced(triggers=triggers, exposures=maps.standing, source=source, coverage=coverage, pass_through=share)
 
 
 def fill_maps(found: Forced, row: Rows) -> None:
     """Fill what a CASCADE row says of the maps."""
     row["exposures"], row["map_source"], row["map_coverage"] = found.exposures, found.source, found.coverage
+    row["pass_through"] = found.pass_through
 
 
 @inner

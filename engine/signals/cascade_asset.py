@@ -21,7 +21,7 @@ from engine.fields import Field, Layout, Signal
 from engine.schema import Rows
 from engine.signals.cascade import FIELDS, SIGNS, Seen, Sight, fill_maps, measure, reach_of, read_maps, tell_risk
 from engine.topics import SIGNAL_CASCADE
-from engine.triggers import known, maps_of
+from engine.triggers import begun, known, maps_of
 
 #: Memories of an asset that a state holds, in this order.
 PARTS: Final = ("tail", "risk")
@@ -67,8 +67,11 @@ class Whole:
     holders: int
 
 
-def lay_upon(config: EngineConfig, asset: str, parts: Sequence[Part], everything: bool = False) -> Whole:
-    """Lay the books of at least one part upon one another: all of each, or what a CASCADE row looks at."""
+def lay_upon(config: EngineConfig, asset: str, parts: Sequence[Part], now: int = 0, everything: bool = False) -> Whole:
+    """Lay the books of at least one part upon one another: all of each, or what a CASCADE row looks at.
+
+    `now` is row time, by which a mark is too old to be believed; 0: none is.
+    """
     middle, keep = reference_of([part.mid for part in parts])
     kept = [part for part, stays in zip(parts, keep, strict=True) if stays]
     factors = [float(middle / part.mid) for part in kept]
@@ -87,6 +90,7 @@ def lay_upon(config: EngineConfig, asset: str, parts: Sequence[Part], everything
     mid: Mid = mid_of(kept[0].book, kept[0].unit) if len(kept) == 1 else middle.as_integer_ratio()
     exposures, holders = known(config, asset)
     maps = maps_of([part.map for part in kept], [part.assumed for part in kept], factors, exposures)
+    maps = begun(maps, mid[0] / mid[1], now)
     return Whole(
         seen=Seen(mid=mid, sides=(sides[0], sides[1]), maps=maps),
         mids=tuple(float(part.mid) for part in kept),
@@ -103,13 +107,13 @@ def joined(sides: Sequence[Ladder]) -> Ladder:
     return sides[0] if alone else summed(sides)
 
 
-def measure_asset(config: EngineConfig, asset: str, parts: Sequence[Part], row: Rows) -> Whole:
+def measure_asset(config: EngineConfig, asset: str, parts: Sequence[Part], now: int, row: Rows) -> Whole:
     """Fill an asset's CASCADE row, but for its risk, from at least one part; give what it was measured from."""
     own = parts[0].own() if len(parts) == 1 and parts[0].own else None
     if own is not None and own[1].dtype == row.dtype:
         row[:] = own[1]
         return alone(parts[0], own[0], known(config, asset)[1])
-    whole = lay_upon(config, asset, parts)
+    whole = lay_upon(config, asset, parts, now)
     found = read_maps(whole.seen.maps, whole.mids)
     fill_maps(found, row)
     row["holders"] = whole.holders
@@ -155,7 +159,7 @@ class AssetCascade:
 
     def measure(self, parts: Sequence[Part], now: int, row: Rows) -> Whole:
         """Fill an asset's CASCADE row from at least one part; give the books that it was measured from."""
-        whole = measure_asset(self.config, self.asset, parts, row)
+        whole = measure_asset(self.config, self.asset, parts, now, row)
         tell_risk(self.config, whole.seen, (self.tail, self.settings), self.risk, now, row)
         return whole
 

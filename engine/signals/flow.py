@@ -22,7 +22,7 @@ from engine.errors import BadConfig
 from engine.fields import Field, Layout, Signal, Why
 from engine.imbalance import LEVELS, RING, close_imbalance, report_imbalance, restart_imbalance, update_imbalance
 from engine.impact import close_impact, fade_impact, report_impact, weighty
-from engine.kernel import inner, kernel
+from engine.kernel import inlined_entry, inner, kernel
 from engine.ladder import ASK, BID, Ints
 from engine.resilience import (
     NEAR,
@@ -162,7 +162,7 @@ def restart(memory: Rows) -> None:
     restart_trading(memory)
 
 
-@kernel
+@inlined_entry
 def before(
     memory: Rows,
     settings: Rows,
@@ -190,7 +190,7 @@ def after(memory: Rows, settings: Rows, book_memory: Rows, sizes: Ints, occupied
     place_zones(memory)
 
 
-@kernel
+@inlined_entry
 def trade(memory: Rows, settings: Rows, trades: Rows, unit: Rows, now: int) -> None:
     """Take TRADE rows; without a known book they only fill the volume buckets."""
     live = memory[0]["live"] > 0

@@ -13,7 +13,7 @@ from engine import agreement, lateness, trust
 from engine.agreement import hear_touch
 from engine.config import EngineConfig
 from engine.fields import Field, Layout, Signal, Why
-from engine.kernel import inner, kernel
+from engine.kernel import inlined, inlined_entry, inner, kernel
 from engine.lateness import NONE, count_lateness, forget_lateness, quantile, restart_lateness, roll_lateness
 from engine.schema import Flag, Kind, Rows
 from engine.topics import SIGNAL_HEALTH
@@ -93,7 +93,7 @@ def memory_of() -> Rows:
     return memory
 
 
-@inner
+@inlined
 def settle(
     memory: Rows,
     limits: Ints,
@@ -129,10 +129,13 @@ def settle(
         own["bad_time"] += 1
     elif kind in (DELTA, TOUCH, TRADE) and message["exchanged"] > 0 and (message["flags"] & UNTIMED) == 0:
         count_lateness(memory, now, message["received"] - message["exchanged"])
+    if kind in (TOUCH, TRADE) and now < own["due"] and own["reason"] > UNTOLD:
+        # They say nothing of the book, so that only time could make anything due.
+        return 0, own["due"], own["alarm"]
     return pass_time(memory, limits, now, True)
 
 
-@kernel
+@inlined_entry
 def pass_time(memory: Rows, limits: Ints, now: int, own_row: bool) -> tuple[int, int, int]:
     """Let row time pass; say which records are due (bits) and when to ask again: on an own row, on anybody's.
 

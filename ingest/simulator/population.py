@@ -83,7 +83,7 @@ def populate(wanted: Population, seed: int, price: int, money: float) -> Rows:
     sides = []
     for number, side in enumerate((1, -1)):
         rows = _unnamed(wanted, seed, number, side, past, flow, money)
-        extra = [_placed(each, price) for each in wanted.named if each.side == side]
+        extra = [placed_at(each, price) for each in wanted.named if each.side == side]
         sides.append(np.concatenate((rows, np.array(extra, ACCOUNT))) if extra else rows)
     return arrange(np.concatenate(sides))
 
@@ -166,8 +166,8 @@ def _bounds(side: int, size: int, entry: int, margin: float, money: float) -> tu
     return most, min(max(math.floor(floor), most), PRICES - 1)
 
 
-def _placed(named: Named, price: int) -> tuple[int, int, int, int, int, float, int, int, int, int]:
-    """Place a named position: its trigger is where it is wanted, entry and floor follow."""
+def placed_at(named: Named, price: int) -> tuple[int, int, int, int, int, float, int, int, int, int]:
+    """Give the ACCOUNT of a named position: its trigger is where it is wanted, entry and floor follow."""
     trigger = round(price * (1.0 - named.side * named.distance))
     entry = round(trigger * (1.0 - 0.01 * named.side) / (1.0 - named.side / named.leverage))
     floor = round(entry * (1.0 - named.side / named.leverage))

@@ -21,7 +21,7 @@ from engine.schema import Contract, Rows
 from ingest.simulator.frames import START, VENUE
 from ingest.simulator.matching import change
 from ingest.simulator.members import Channel, Member, Pledge, gold, peg, spot
-from ingest.simulator.population import Named, Population, populate
+from ingest.simulator.population import Named, Population, placed_at, populate
 from ingest.simulator.usual import usual
 from ingest.simulator.world import BID, MAKERS, SECOND, STAGE, World, begin, plan
 
@@ -121,7 +121,7 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
     Minutes of the event are divided by `compression`: 1 is the event at its own pace, three hours and twenty minutes;
     60 shows all but the refill within two minutes. What comes by itself (orders, cooldowns, the makers' delay) keeps
     its pace. What is sold, what is believed and, in a longer form, who refills keep that of the event, so that it falls
-    about as far at any: 12 to 14 % from 60 to 4, 13 to 16 % at 1. `calm` seconds come first, and end at a full hour, so
+    about as far at any: 12 to 14 % at 60, 20, 10, 4 and 1. `calm` seconds come first, and end at a full hour, so
     that an engine's baseline is that of a past hour. Raises BadConfig for what leaves no time to a stage.
     """
     if not 1 <= compression <= 120:
@@ -144,6 +144,8 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "branching": 0.6,
             "volatility": 8.0 * math.sqrt(pace),
             "pull": pace,
+            # How much comes is the plan's until somebody refills.
+            "activity": 0.0,
             "arbitrage": 200,
             "returns": 0.0,
             "bids": 0.02 * min(pace, 1.0) ** _REFILL,
@@ -158,6 +160,7 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "sells": 0.0,
             "volatility": 2.0,
             "pull": 1.0,
+            "activity": 1.0,
             "branching": 0.3,
             "arbitrage": 2_000,
             "returns": 1.0,
@@ -317,14 +320,17 @@ def scenario(name: str, compression: float = 0.0) -> Scenario:
 
 
 def exposures(wanted: Scenario) -> tuple[Exposure, ...]:
-    """Give what everybody knows of a scenario's market before it begins: who holds much, and where that is forced."""
+    """Give what everybody knows of a market before it begins: who holds much, where that is forced and ends."""
+    money = INSTRUMENT.tick / 10**INSTRUMENT.price_decimals
     return tuple(
         Exposure(
             name=f"holder {place}",
             asset=INSTRUMENT.asset,
             side="long" if each.side > 0 else "short",
             quantity=each.size * INSTRUMENT.lot / 10**INSTRUMENT.size_decimals,
-            trigger=PRICE * (1.0 - each.side * each.distance) * INSTRUMENT.tick / 10**INSTRUMENT.price_decimals,
+            trigger=PRICE * (1.0 - each.side * each.distance) * money,
+            bankruptcy=placed_at(each, PRICE)[4] * money,
+            instrument=INSTRUMENT.key,
             as_of=wanted.start,
         )
         for place, each in enumerate(wanted.population.named, 1)

@@ -10,16 +10,19 @@ COIN-M counts contracts of so many US dollars: `contractSize`, 100 of BTC and 10
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from math import gcd
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
 from engine.errors import BadConfig, BadFrame
 from engine.instrument import Instrument
 from engine.schema import CONTRACT_SIZE_DECIMALS, Contract
-from ingest.decimals import places, rounded, scaled
+from ingest.decimals import LIMIT, places, rounded, scaled
 from ingest.venues._fields import member
 from ingest.venues._reading import foreign
+
+if TYPE_CHECKING:
+    from ingest.venues._binance_grids import Grids
 
 SPOT_DECIMALS: Final = 8
 PRICE_END: Final = 1 << 48
@@ -54,6 +57,37 @@ def infer_instruments(venue: str, contract: Contract, frames: Sequence[bytes]) -
 
     Levels are taken from the snapshot where there is one, otherwise from the diffs.
     """
+    # Here, for it brings the compiler.
+    from ingest.venues._binance_grids import grids
+
+    found = grids(frames, contract != Contract.SPOT)
+    return (_by_grids(venue, contract, *found) if found is not None else None) or _by_texts(venue, contract, frames)
+
+
+def _by_grids(
+    venue: str, contract: Contract, diffs: "dict[str, Grids]", body: "Grids | None"
+) -> list[Instrument] | None:
+    """Return instruments by what a kernel read; None where anything is to be refused: by texts it is told what."""
+    whole = body if len(diffs) == 1 else None
+    made = []
+    for symbol, shown in diffs.items():
+        _pair(symbol)
+        decimals, steps = [], []
+        for grid, also, end in zip(whole or shown, shown, (PRICE_END, SIZE_END), strict=True):
+            both = grid | also
+            if both.largest < 0:
+                return None
+            decimals.append(_lowered(both.whole(), both.places, both.significant, end))
+            at = grid.scaled(decimals[-1])
+            if at.largest >= LIMIT:
+                return None
+            steps.append(at.step)
+        made.append(_made(venue, contract, symbol, decimals, steps))
+    return made
+
+
+def _by_texts(venue: str, contract: Contract, frames: Sequence[bytes]) -> list[Instrument]:
+    """Return instruments by all that frames say, however they say it."""
     diffs: dict[str, Shown] = {}
     body: Shown | None = None
     for frame in frames:
@@ -100,30 +134,43 @@ def _instrument(venue: str, contract: Contract, entry: dict[str, Any]) -> Instru
 
 
 def _inferred(venue: str, contract: Contract, symbol: str, grid: Shown, shown: Shown) -> Instrument:
+    _pair(symbol)
+    prices, sizes = (one | other for one, other in zip(grid, shown, strict=True))
+    if not prices:
+        raise BadConfig(f"no level of {symbol} of {venue} among the tape's first lines")
+    decimals = [
+        _lower(texts, max(map(places, texts)), max(map(_significant, texts)), end)
+        for texts, end in ((prices, PRICE_END), (sizes, SIZE_END))
+    ]
+    steps = [gcd(*(scaled(text, each) for text in texts)) for texts, each in zip(grid, decimals, strict=True)]
+    return _made(venue, contract, symbol, decimals, steps)
+
+
+def _made(venue: str, contract: Contract, symbol: str, decimals: Sequence[int], steps: Sequence[int]) -> Instrument:
+    pair, asset, quote = _pair(symbol)
+    return Instrument(
+        venue=venue,
+        symbol=symbol,
+        asset=asset,
+        quote=quote,
+        contract=contract,
+        price_decimals=decimals[0],
+        size_decimals=decimals[1],
+        # Where nothing but zeros was met.
+        tick=steps[0] or 1,
+        lot=steps[1] or 1,
+        contract_size=10**CONTRACT_SIZE_DECIMALS * (_dollars(pair) if contract == Contract.INVERSE else 1),
+    )
+
+
+def _pair(symbol: str) -> tuple[str, str, str]:
+    """Tell a symbol's pair, asset and quote."""
     # BTCUSD_PERP, BTCUSDT_250926: what is behind the pair is when it is delivered.
     pair = symbol.partition("_")[0]
     quote = next((each for each in QUOTES if pair.endswith(each) and pair != each), None)
     if quote is None:
         raise BadConfig(f"cannot tell asset and quote of {symbol!r}; known quotes are {', '.join(QUOTES)}")
-    prices, sizes = (one | other for one, other in zip(grid, shown, strict=True))
-    if not prices:
-        raise BadConfig(f"no level of {symbol} of {venue} among the tape's first lines")
-    price_decimals, size_decimals = (
-        _lower(texts, max(map(places, texts)), max(map(_significant, texts)), end)
-        for texts, end in ((prices, PRICE_END), (sizes, SIZE_END))
-    )
-    return Instrument(
-        venue=venue,
-        symbol=symbol,
-        asset=pair.removesuffix(quote),
-        quote=quote,
-        contract=contract,
-        price_decimals=price_decimals,
-        size_decimals=size_decimals,
-        tick=gcd(*(scaled(price, price_decimals) for price in grid[0])) or 1,
-        lot=gcd(*(scaled(size, size_decimals) for size in grid[1])) or 1,
-        contract_size=10**CONTRACT_SIZE_DECIMALS * (_dollars(pair) if contract == Contract.INVERSE else 1),
-    )
+    return pair, pair.removesuffix(quote), quote
 
 
 def _dollars(pair: str) -> int:
@@ -133,9 +180,12 @@ def _dollars(pair: str) -> int:
 
 def _lower(texts: Iterable[str], decimals: int, floor: int, end: int) -> int:
     """Return decimals, never fewer than the floor, lowered until the largest of the numbers stays below `end`."""
-    whole = max(rounded(text, 0) for text in texts) + 1
+    return _lowered(max(rounded(text, 0) for text in texts), decimals, floor, end)
+
+
+def _lowered(largest: int, decimals: int, floor: int, end: int) -> int:
     decimals = max(decimals, floor)
-    while decimals > floor and whole * 10**decimals >= end:
+    while decimals > floor and (largest + 1) * 10**decimals >= end:
         decimals -= 1
     return decimals
 

@@ -6,7 +6,9 @@ going on, is found by bisection, under three venues:
 
     traded     liquidates at the price that trades, whatever finds no buyer above is sold below: what the engine assumes
     floored    the same, but no forced sale trades below its bankruptcy price, as the simulated venues have it
-    marked     looks at its mark, the median of index, last price and the mid's average, each 100 ms
+    marked     looks at its mark, the median of index, last price and the mid's average, each 100 ms; the engine is told
+               that rule, and the mark and index of the moment, as its feed tells them. What share of a fall the index
+               has within the second it is told as a desk would find it: from sales in other worlds, the median
 
 Errors are |engine - truth| / truth. Where the market falls below the level with no sale at all the truth is 0 and there
 is no such error: these are left out, and counted. So are levels below which no bid rests: there the engine's figure is
@@ -21,13 +23,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cascade import END, critical, seen_by_mark, sweep
+from engine.cascade import END, critical, sweep
+from engine.config import CascadeConfig, EngineConfig
+from engine.knowledge import Knowledge, MarkRule
+from engine.liquidations import memory_of, settings_of
+from engine.mark import seen_by_mark
 from engine.schema import Rows
+from engine.triggers import placed
 from ingest.simulator.advance import ROOM, run
-from ingest.simulator.branches import bisect, critical_frozen, critical_sale, sell_frozen
+from ingest.simulator.branches import bisect, branch, critical_frozen, critical_sale, sell_frozen
 from ingest.simulator.margin import fall
 from ingest.simulator.population import Population, longs_of
-from ingest.simulator.scenarios import scenario, stage
+from ingest.simulator.scenarios import INSTRUMENT, scenario, stage
 from ingest.simulator.world import EVENT, SECOND, World
 from tests.validation import Row, Size
 
@@ -78,11 +85,43 @@ def bids_of(world: World) -> tuple[Floats, Floats]:
     return prices.astype(np.float64), row["size"][prices].astype(np.float64)
 
 
-def claimed(state: State, accounts: Rows, theta: float = 1.0) -> Floats:
-    """Give the engine's critical shocks when the venue's mark passes on a share theta of the fall."""
+def index_share(seeds: range, falls: tuple[float, ...]) -> float:
+    """Measure what share of a fall the index has a second after the sale that made it, the median of many."""
+    shares = []
+    for state in states(seeds, falls):
+        row, until = state.world.state[0], int(state.world.state[0]["time"]) + SECOND
+        still = float(branch(state.world, until).state[0]["fundamental"])
+        for level in state.levels:
+            sold = float(branch(state.world, until, sale=most_of(state, level)).state[0]["fundamental"])
+            shares.append((still - sold) / (float(row["mid"]) - level))
+    return float(np.median(shares))
+
+
+def rule_of(world: World, share: float) -> MarkRule:
+    """Give the simulated venue's rule, its index having such a share of a fall."""
+    given = world.parameters[0]
+    return MarkRule(
+        index=share,
+        of="mid",
+        average=float(given["average_life"]) / math.log(2.0),
+        clamp=float(given["clamp"]),
+    )
+
+
+def claimed(state: State, accounts: Rows, rule: MarkRule | None = None, seconds: int = 1) -> Floats:
+    """Give the engine's critical shocks under a rule of the mark, over so many seconds; without one by its default."""
     prices, sizes = bids_of(state.world)
-    marks, amounts, _ = longs_of(accounts, int(state.world.state[0]["next_long"]))
-    seen_by_mark(marks, float(state.world.state[0]["mark"]), theta, marks)
+    row = state.world.state[0]
+    marks, amounts, _ = longs_of(accounts, int(row["next_long"]))
+    known = Knowledge(marks=(rule,) if rule else ())
+    config = EngineConfig(cascade=CascadeConfig(duration=seconds * 1_000), knowledge=known)
+    memory, settings, start = (
+        memory_of(config),
+        settings_of(config, INSTRUMENT.key, INSTRUMENT.asset),
+        float(row["mid"]),
+    )
+    memory["mark"], memory["index"] = row["mark"], row["fundamental"]
+    seen_by_mark(marks, 1, start, *placed(memory, settings, 1.0, start, 0), settings, marks)
     out = np.zeros(len(state.levels))
     critical(prices, sizes, marks, amounts, np.array(state.levels, np.float64), out)
     return out
@@ -156,14 +195,16 @@ def median_row(what: str, found: Floats, worlds: int) -> Row:
     return Row(what=what, measured=quartiles(found), wanted=f"median < {WITHIN:.0%}", met=met, worlds=worlds)
 
 
-def measure_critical(seeds: range, falls: tuple[float, ...]) -> list[Row]:
-    """Measure all of it over these seeds and falls."""
+def measure_critical(seeds: range, elsewhere: range, falls: tuple[float, ...]) -> list[Row]:
+    """Measure all of it over these seeds and falls; the index's share of a fall over the seeds elsewhere."""
     found = list(states(seeds, falls))
     worlds = len(seeds) * len(REGIMES)
     random = np.random.default_rng(1)
     events = np.empty(ROOM, EVENT)
     claims = np.array([claimed(state, state.world.accounts) for state in found])
-    blind = np.array([claimed(state, state.world.accounts, theta=0.0) for state in found])
+    blind = np.array([claimed(state, state.world.accounts, MarkRule(index=0.0)) for state in found])
+    share = index_share(elsewhere, falls)
+    told = np.array([claimed(state, state.world.accounts, rule_of(state.world, share)) for state in found])
     wrong = np.array([claimed(state, shuffled(state.world.accounts, random)) for state in found])
     still, live, later, floored, marked = (np.zeros(claims.shape) for _ in range(5))
     for at, state in enumerate(found):
@@ -204,11 +245,22 @@ def measure_critical(seeds: range, falls: tuple[float, ...]) -> list[Row]:
             "live, the venue's mark, engine told that it stays (map plays no part)", errors(blind, marked), worlds
         )
     )
+    apart_marked = errors(told, marked)
+    rule = f"live, the venue's mark, engine told its rule, the index having {share:.1%} of a fall"
+    rows.append(median_row(rule, apart_marked, worlds))
+    for regime in REGIMES:
+        chosen = np.array([state.regime == regime for state in found])
+        rows.append(median_row(f"the same, {regime}", apart_marked[chosen], len(seeds)))
     rows.append(
-        median_row("live, the venue's mark, engine told that it follows (its default)", errors(claims, marked), worlds)
+        control_row(
+            "the same, engine told that it follows the trades (its default)",
+            apart_marked,
+            errors(claims, marked),
+            worlds,
+        )
     )
-    rows.append(map_row(apart, errors(wrong, live), worlds))
-    return [*rows, control_row(found, worlds)]
+    rows.append(control_row("critical shock: leverage weights shuffled", apart, errors(wrong, live), worlds))
+    return [*rows, bare_row(found, worlds)]
 
 
 def alone_of(truth: Floats) -> str:
@@ -216,15 +268,15 @@ def alone_of(truth: Floats) -> str:
     return f"{int(np.sum(truth == 0))} of {truth.size} fall by themselves"
 
 
-def map_row(right: Floats, wrong: Floats, worlds: int) -> Row:
-    """Compare the true map with the shuffled one, state by state."""
+def control_row(what: str, right: Floats, wrong: Floats, worlds: int) -> Row:
+    """Compare errors of what is true with those of something else, state by state."""
     known = ~np.all(np.isnan(right), axis=1)
     ours, theirs = np.nanmedian(right[known], axis=1), np.nanmedian(wrong[known], axis=1)
     wins, losses = int(np.sum(theirs > ours)), int(np.sum(theirs < ours))
     p = sign_test(wins, losses)
     larger = bool(np.median(theirs) > np.median(ours))
     return Row(
-        what="critical shock: leverage weights shuffled",
+        what=what,
         measured=f"median error {np.median(theirs):.1%} against {np.median(ours):.1%}, "
         f"worse in {wins}, better in {losses} of {len(ours)} states, p = {p:.1g}",
         wanted=f"larger, p < {SIGNIFICANT}",
@@ -233,7 +285,7 @@ def map_row(right: Floats, wrong: Floats, worlds: int) -> Row:
     )
 
 
-def control_row(found: list[State], worlds: int) -> Row:
+def bare_row(found: list[State], worlds: int) -> Row:
     """Count what the engine claims of cascades where nobody has leverage, and where somebody has."""
     out = np.zeros(1, END)
     amplified, real, differ, count = 0, 0, 0, 0
@@ -263,5 +315,5 @@ def control_row(found: list[State], worlds: int) -> Row:
 def measure(size: Size) -> list[Row]:
     """Measure it over a few worlds or many."""
     if size == Size.SMALL:
-        return measure_critical(range(1, 2), (0.005, 0.02))
-    return measure_critical(range(1, 9), (0.005, 0.01, 0.02, 0.03))
+        return measure_critical(range(1, 2), range(101, 102), (0.005, 0.02))
+    return measure_critical(range(1, 9), range(101, 104), (0.005, 0.01, 0.02, 0.03))

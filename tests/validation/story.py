@@ -3,8 +3,8 @@
 October 10 as the scenario plays it, at its usual compression. What an engine says of the fall it says in the last
 record before the first forced order, for a sale of 100 million, the largest of its default shocks, which is what the
 scenario sells; whatever else is sold meanwhile it does not know. Four maps are asked: estimated from a month of open
-interest; the two holders that everybody knows; the true map in 60 pieces, as a registry, which knows no bankruptcy
-prices; none.
+interest; the two holders that everybody knows, and their bankruptcy prices; the true map in 60 pieces, as a registry,
+each with its mean bankruptcy price; none.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ WITHIN = 0.15
 
 def true_map(wanted: Scenario, seed: int) -> EngineConfig:
     """Give an engine that knows where every long is forced."""
-    marks, sizes, _ = longs_of(stage(wanted, seed).accounts)
+    marks, sizes, floors = longs_of(stage(wanted, seed).accounts)
     base, price = INSTRUMENT.lot / 10**INSTRUMENT.size_decimals, INSTRUMENT.tick / 10**INSTRUMENT.price_decimals
     known = tuple(
         Exposure(
@@ -34,6 +34,8 @@ def true_map(wanted: Scenario, seed: int) -> EngineConfig:
             asset=INSTRUMENT.asset,
             quantity=float(sizes[piece].sum()) * base,
             trigger=float(np.average(marks[piece], weights=sizes[piece])) * price,
+            bankruptcy=float(np.average(floors[piece], weights=sizes[piece])) * price,
+            instrument=INSTRUMENT.key,
             as_of=wanted.start,
         )
         for number, piece in enumerate(np.array_split(np.arange(len(marks)), PIECES))
@@ -46,7 +48,7 @@ def october_rows(seeds: range) -> list[Row]:
     wanted = october()
     found: list[October] = []
     quiet: list[bool] = []
-    errors: dict[str, list[float]] = {"the two known holders": [], "the true map without bankruptcy prices": []}
+    errors: dict[str, list[float]] = {"the two known holders": [], "the true map": []}
     for seed in seeds:
         told = tell(wanted, seed, past=True, topics=SPOKEN)
         one = october_of(told)
