@@ -7,9 +7,9 @@ What it reads, how much its weights are held back and how it is calibrated was c
 alone, by Brier skill on six of them that were left out: at random, or the harshest and the gentlest. The five inputs
 that records tell did best. Added to them, the critical shock, variance and trades, or all that the engine knows but the
 branching ratio (missing for the first minutes) had less skill, least on the harshest and gentlest: some of those follow
-a world's parameters, and mislead beyond them. A ridge of 300 had more skill than one of 1. A logistic in place of the
-steps, no steps, and steps from each half of the worlds for weights from the other were no better on every draw of the
-market: the engine's own fit is what is measured.
+a world's parameters, and mislead beyond them. A ridge of 300 had more skill than one of 1. No steps at all had less than
+the engine's own; steps from each half of the worlds for weights from the other had more on one draw of the market and
+less on the next, so the engine's own fit is what is measured.
 
 A fall's: how the rank of the engine's critical shock, and of what was sold lately over it, goes with the true
 probability by nested Monte Carlo. Moments are spread over each stage of `october-10`'s plan, so that neither what was
