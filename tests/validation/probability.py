@@ -7,7 +7,7 @@ What it reads, how much its weights are held back and how it is calibrated was c
 alone, by Brier skill on six of them that were left out: at random, or the harshest and the gentlest. The five inputs
 that records tell did best. Added to them, the critical shock, variance and trades, or all that the engine knows but the
 branching ratio (missing for the first minutes) had less skill, least on the harshest and gentlest: some of those follow
-a world's parameters, and mislead beyond them. A ridge of 300 had more skill than one of 1. No steps at all had less than
+a world's parameters, and mislead beyond them. A ridge of 300 had more skill than one of 1. No steps had less than
 the engine's own; steps from each half of the worlds for weights from the other had more on one draw of the market and
 less on the next, so the engine's own fit is what is measured.
 
