@@ -45,7 +45,7 @@ KINDS: Final = {"harsher all at once": (HARSHER,), "harsher or gentler, each": (
 FALL: Final = 0.002
 AHEAD: Final = 10
 STORY: Final = "october-10"
-#: Moments of each stage.
+#: Moments of each stage, at most.
 MOMENTS: Final = 3
 #: Of the squared weights of standardised inputs.
 RIDGE: Final = 300.0
@@ -171,7 +171,7 @@ def moments(scenario: Scenario) -> list[int]:
     found: list[int] = []
     for begin, end in pairwise([*begins, scenario.seconds]):
         if end - begin >= 2 * AHEAD:
-            found += np.linspace(begin + AHEAD, end - AHEAD, MOMENTS).astype(int).tolist()
+            found += np.unique(np.linspace(begin + AHEAD, end - AHEAD, MOMENTS).astype(int)).tolist()
     return found
 
 
