@@ -100,7 +100,7 @@ def judge(state: Rows, parameters: Rows, returns: float, events: Rows) -> None:
 
 
 @kernel
-def quote(state: Rows, parameters: Rows, bids: float, asks: float, every: int, events: Rows) -> None:
+def quote(state: Rows, parameters: Rows, bids: float, asks: float, variety: float, every: int, events: Rows) -> None:
     """Let each maker that is in revisit its quotes: those near the touch, and its share of the others."""
     row, given = state[0], parameters[0]
     step = (row["time"] // GRID) % _ROUND
@@ -130,9 +130,9 @@ def quote(state: Rows, parameters: Rows, bids: float, asks: float, every: int, e
                 uneven = _UNEVEN
                 if offset < 3.0 * given["lush_reach"]:
                     fade = math.exp(-((offset / given["lush_reach"]) ** 2))
-                    lush = given["lush"] * fade
+                    lush = variety * given["lush"] * fade
                     usual *= math.exp(lush * row["lushness"][k] - 0.5 * lush * lush)
-                    uneven = max(uneven, given["uneven"] * fade)
+                    uneven = max(uneven, variety * given["uneven"] * fade)
                 luck = row["rung_luck"][maker, k, rung]
                 shown = row["rung_size"][maker, k, rung]
                 kept = row["rung_price"][maker, k, rung] == price and 0.5 * usual * luck <= shown <= 1.5 * usual * luck

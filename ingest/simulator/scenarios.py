@@ -4,7 +4,8 @@ BTC perpetual futures, ticks of 5 USD, lots of 0.001 BTC: about 250 BTC a side w
 interest. Times of a plan are those of the market, from its begin on. What `october-10` must resemble: depth that thins
 before the news, a fall of a tenth, makers that leave, forced sales in their wake, auto-deleveraging a minute after the
 first of them, once the fund holds what it can, and nobody who refills; far below the bids of those who wait, which were
-all that was left of the books then.
+all that was left of the books then. Depth moves by chance in `calm`; in `october-10` and `spoof`, whose story is how
+it moves by plan, it does not (`variety`).
 """
 
 import math
@@ -134,9 +135,9 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
 
     pace = compression / COMPRESSION
     stages = plan(
-        {"time": 0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
+        {"time": 0, "variety": 0.0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
         {"time": at(-THINS), "bids": 0.6, "asks": 0.75, "branching": 0.5},
-        {"time": at(-7), "bids": 0.33, "asks": 0.6, "limits": 0.7},
+        {"time": at(-7), "bids": 0.4, "asks": 0.6, "limits": 0.7},
         # The news; whoever could buy it elsewhere cannot move the money, and nobody quotes against the fall.
         {
             "time": at(0),
@@ -144,8 +145,6 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "branching": 0.6,
             "volatility": 8.0 * math.sqrt(pace),
             "pull": pace,
-            # How much comes is the plan's until somebody refills.
-            "activity": 0.0,
             "arbitrage": 200,
             "returns": 0.0,
             "bids": 0.02 * min(pace, 1.0) ** _REFILL,
@@ -160,7 +159,6 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "sells": 0.0,
             "volatility": 2.0,
             "pull": 1.0,
-            "activity": 1.0,
             "branching": 0.3,
             "arbitrage": 2_000,
             "returns": 1.0,
@@ -200,7 +198,7 @@ def _squeeze() -> Scenario:
 
 def _spoof() -> Scenario:
     stages = plan(
-        {"time": 0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
+        {"time": 0, "variety": 0.0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
         {"time": 70 * SECOND, "spoof": 150_000, "spoof_distance": 6},
         {"time": 100 * SECOND, "spoof": 0, "spoof_distance": 0},
     )

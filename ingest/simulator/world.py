@@ -204,8 +204,8 @@ STAGE: Final = np.dtype(
         ("volatility", "<f8"),
         #: Share of the usual pull of the mid on the fundamental.
         ("pull", "<f8"),
-        #: Share of the usual deviation of the activity's log.
-        ("activity", "<f8"),
+        #: Share of the usual deviation of what comes by chance: the activity's log, the makers' sizes near the touch.
+        ("variety", "<f8"),
         #: Sales (below 0: purchases) from outside, lots/s.
         ("sells", "<f8"),
         #: What arbitrage moves per grid step at most, lots.
@@ -274,7 +274,7 @@ class World:
 def plan(*stages: dict[str, float]) -> Rows:
     """Make a plan; a stage keeps what it does not name from the one before, but jumps once."""
     rows = np.zeros(len(stages), STAGE)
-    held = {"limits": 1.0, "bids": 1.0, "asks": 1.0, "pull": 1.0, "activity": 1.0, "returns": 1.0}
+    held = {"limits": 1.0, "bids": 1.0, "asks": 1.0, "pull": 1.0, "variety": 1.0, "returns": 1.0}
     for row, stage in zip(rows, stages, strict=True):
         held |= stage
         for name, value in held.items():

@@ -50,7 +50,7 @@ def orders(branching: float, seed: int, seconds: int = WINDOW, *, even: bool = F
     """
     world = stage(scenario("calm"), seed)
     world.plan["branching"] = branching
-    world.plan["activity"] = 0.0 if even else 1.0
+    world.plan["variety"] = 0.0 if even else 1.0
     begin = START + BEFORE * SECOND
     run(world, begin)
     found = []
