@@ -22,7 +22,7 @@ def queues(lots: int) -> World:
     world = stage(scenario("calm"), 1)
     given, row = world.parameters[0], world.state[0]
     given["makers"] = given["margin"] = given["withdraws"] = 0
-    given["fade"] = given["lean"] = given["market_size"] = 0.0
+    given["fade"] = given["lean"] = given["market_size"] = given["activity"] = 0.0
     given["chosen"] *= 1e-12
     world.accounts = world.accounts[:0]
     row["longs"] = row["shorts"] = row["next_short"] = 0

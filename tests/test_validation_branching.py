@@ -12,7 +12,7 @@ from tests.validation.branching import RATES, TURN, area, control, measure, orde
 def test_excitation_is_told_from_a_rate_that_changes_by_itself() -> None:
     rows: dict[str, Row] = {row.what: row for row in measure(Size.SMALL)}
     assert [row for row in rows.values() if not row.met] == []
-    assert len(rows) == 4
+    assert len(rows) == 5
 
 
 @pytest.mark.skipif(not COMPILED, reason="needs minutes of market time")

@@ -11,7 +11,7 @@ import numpy as np
 from engine.errors import AirpocketError
 from engine.kernel import kernel
 from engine.schema import Rows
-from ingest.simulator.flow import aggressive, leave, passive, schedule, wander
+from ingest.simulator.flow import aggressive, breathe, leave, passive, schedule, wander
 from ingest.simulator.makers import judge, observe, quote
 from ingest.simulator.margin import liquidate, mark_of, resume, volunteer
 from ingest.simulator.matching import Event, change, emit, frame, touch, trade
@@ -44,11 +44,12 @@ def grid(state: Rows, parameters: Rows, plan: Rows, accounts: Rows, events: Rows
         emit(events, row["time"], _STAGE, row["stage"], 0, 0, int(jump), 0, 0)
     now = plan[row["stage"]]
     observe(state)
-    wander(state, parameters, now["volatility"], _STEP)
+    breathe(state, parameters, now["variety"], _STEP)
+    wander(state, parameters, now["volatility"], now["pull"], _STEP)
     leave(state)
     if given["makers"] > 0:
         judge(state, parameters, now["returns"], events)
-        quote(state, parameters, now["bids"], now["asks"], 1 if first else 0, events)
+        quote(state, parameters, now["bids"], now["asks"], now["variety"], 1 if first else 0, events)
     pretend(state, now["spoof"], now["spoof_distance"], events)
     arbitrage(state, given["makers"], now["arbitrage"], events)
     outside = int(now["sells"] * _STEP)

@@ -220,6 +220,7 @@ class Broadcast:
             "kind": "state",
             "eta_true": int(row["active"].sum()) / makers,
             "n_true": float(now["branching"]),
+            "activity": float(row["activity"]),
             "mid": float(row["mid"]),
             "mark": int(row["mark"]),
             "index": float(row["fundamental"]),

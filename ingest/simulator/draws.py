@@ -42,6 +42,8 @@ class Stream(IntEnum):
     POPULATION = 7
     #: Prices before the market begins.
     PAST = 8
+    #: Activity of the flow, and how thick the book is next to the touch.
+    ACTIVITY = 9
 
 
 @kernel

@@ -22,6 +22,7 @@ _FLOW: Final = int(Stream.FLOW)
 _MARKET: Final = int(Stream.MARKET)
 _STALE: Final = int(Stream.STALE)
 _FUNDAMENTAL: Final = int(Stream.FUNDAMENTAL)
+_ACTIVITY: Final = int(Stream.ACTIVITY)
 #: How far behind the touch the flow's left-over orders are looked for, and what share is cancelled in a grid step.
 _BEHIND: Final = 4_000
 _LEAVING: Final = 0.02
@@ -42,7 +43,9 @@ def schedule(state: Rows, parameters: Rows) -> None:
     """Draw the times of the first candidates."""
     row, given = state[0], parameters[0]
     first, second = draw(row["seed"], STREAMS, 0)
-    row["next_flow"] = row["time"] + int(1e9 * waiting(first, max(2.0 * given["chosen"][2 * LEVELS - 1], 1e-9)))
+    row["next_flow"] = row["time"] + int(
+        1e9 * waiting(first, max(2.0 * given["busiest"] * given["chosen"][2 * LEVELS - 1], 1e-9))
+    )
     row["next_market"] = row["time"] + int(1e9 * waiting(second, max(given["market_bound"], 1e-9)))
 
 
@@ -77,7 +80,11 @@ def passive(state: Rows, parameters: Rows, limits: float, events: Rows) -> None:
     third, fourth = next_draw(state, _FLOW)
     chosen = given["chosen"]
     total = chosen[2 * LEVELS - 1]
-    row["next_flow"] += 1 + int(1e9 * waiting(first, 2.0 * total))
+    row["next_flow"] += 1 + int(1e9 * waiting(first, 2.0 * given["busiest"] * total))
+    # Both accept by the activity first.
+    accept = unit(third) * given["busiest"] / row["activity"]
+    if accept >= 1.0:
+        return
     side = BID if fourth & 1 else ASK
     at = unit(second) * total
     low, high = 0, 2 * LEVELS - 1
@@ -93,7 +100,6 @@ def passive(state: Rows, parameters: Rows, limits: float, events: Rows) -> None:
         return
     flow, order = row["flow"], given["order"]
     orders = (flow[price] + order - 1) // order
-    accept = unit(third)
     size = order + ((fourth >> 2) % (given["spread"] + 1))
     if cancels:
         mine = price <= row["bid"] if side > 0 else price >= row["ask"]
@@ -136,7 +142,7 @@ def aggressive(state: Rows, parameters: Rows, branching: float, events: Rows) ->
     if best <= 0 or best >= PRICES:
         return
     queue = row["size"][best] / given["order"]
-    rate = given["market"] * math.exp(-given["fade"] * queue) + excitation
+    rate = given["market"] * row["activity"] * math.exp(-given["fade"] * queue) + excitation
     row["capped"] += rate > given["market_bound"]
     if unit(third) * given["market_bound"] >= rate:
         return
@@ -148,12 +154,34 @@ def aggressive(state: Rows, parameters: Rows, branching: float, events: Rows) ->
 
 
 @kernel
-def wander(state: Rows, parameters: Rows, volatility: float, seconds: float) -> None:
-    """Let the fundamental walk, pulled by the mid."""
+def breathe(state: Rows, parameters: Rows, share: float, seconds: float) -> None:
+    """Let the activity go on, and how thick either side is next to the touch: logs of both return to their mean.
+
+    Each is an Ornstein-Uhlenbeck process that nothing else moves, the same in every branch; the mean activity is 1.
+    """
+    row, given = state[0], parameters[0]
+    first, second = next_draw(state, _ACTIVITY)
+    third, fourth = next_draw(state, _ACTIVITY)
+    _, fifth = next_draw(state, _ACTIVITY)
+    if given["activity"] > 0.0:
+        spread = share * given["activity"]
+        kept = math.exp(-seconds / given["activity_life"])
+        row["unrest"] = kept * row["unrest"] + math.sqrt(1.0 - kept * kept) * normal(first, second)
+        row["activity"] = min(math.exp(spread * row["unrest"] - 0.5 * spread * spread), given["busiest"])
+    if given["lush"] > 0.0:
+        kept = math.exp(-seconds / given["lush_life"])
+        moved = math.sqrt(1.0 - kept * kept)
+        row["lushness"][0] = kept * row["lushness"][0] + moved * normal(third, fourth)
+        row["lushness"][1] = kept * row["lushness"][1] + moved * normal(fourth, fifth)
+
+
+@kernel
+def wander(state: Rows, parameters: Rows, volatility: float, pull: float, seconds: float) -> None:
+    """Let the fundamental walk, the farther the more is going on, pulled by the mid."""
     row = state[0]
     first, second = next_draw(state, _FUNDAMENTAL)
-    step = volatility * math.sqrt(seconds) * normal(first, second)
-    step += parameters[0]["pull"] * seconds * (row["mid"] - row["fundamental"])
+    step = volatility * math.sqrt(seconds * row["activity"]) * normal(first, second)
+    step += pull * parameters[0]["pull"] * seconds * (row["mid"] - row["fundamental"])
     row["fundamental"] = min(max(row["fundamental"] + step, 2.0), PRICES - 3.0)
 
 

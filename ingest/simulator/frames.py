@@ -5,6 +5,7 @@ word (snapshot, exchange information, stream names) is asked of it; here are the
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from heapq import merge
 from operator import itemgetter
 from typing import Final
@@ -215,6 +216,8 @@ def words_of(venue: Venue, instrument: Instrument) -> Words:
     return formats[venue.name](venue, instrument)
 
 
+# Most levels of a second are those of the one before it.
+@lru_cache(maxsize=1 << 16)
 def _decimal(value: int, decimals: int) -> str:
     whole, part = divmod(value, 10**decimals)
     return f"{whole}.{part:0{decimals}d}"

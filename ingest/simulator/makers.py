@@ -10,7 +10,7 @@ from typing import Final
 
 from engine.kernel import kernel
 from engine.schema import Rows
-from ingest.simulator.draws import Stream, unit, waiting
+from ingest.simulator.draws import Stream, normal, unit, waiting
 from ingest.simulator.flow import next_draw
 from ingest.simulator.matching import Event, change, emit, touch
 from ingest.simulator.world import ASK, BID, GRID, PRICES
@@ -21,6 +21,10 @@ _MAKER: Final = int(Event.MAKER)
 #: Rungs next to the touch that are revisited at every step, others every so many steps.
 _NEAR: Final = 12
 _ROUND: Final = 10
+#: Standard deviation of the log of a quote's size far behind the touch.
+_UNEVEN: Final = 0.3
+#: So many of them above the mean is the largest quote.
+_LUCKIEST: Final = 3.0
 
 
 @kernel
@@ -96,7 +100,7 @@ def judge(state: Rows, parameters: Rows, returns: float, events: Rows) -> None:
 
 
 @kernel
-def quote(state: Rows, parameters: Rows, bids: float, asks: float, every: int, events: Rows) -> None:
+def quote(state: Rows, parameters: Rows, bids: float, asks: float, variety: float, every: int, events: Rows) -> None:
     """Let each maker that is in revisit its quotes: those near the touch, and its share of the others."""
     row, given = state[0], parameters[0]
     step = (row["time"] // GRID) % _ROUND
@@ -122,17 +126,26 @@ def quote(state: Rows, parameters: Rows, bids: float, asks: float, every: int, e
                 edge = row["ask"] - 1 if side > 0 else row["bid"] + 1
                 price = min(price, edge) if side > 0 else max(price, edge)
                 usual = given["quote"] * share * (1.0 + given["growth"] * offset)
-                first, _ = next_draw(state, _QUOTES)
+                first, second = next_draw(state, _QUOTES)
+                uneven = _UNEVEN
+                if offset < 3.0 * given["lush_reach"]:
+                    fade = math.exp(-((offset / given["lush_reach"]) ** 2))
+                    lush = variety * given["lush"] * fade
+                    usual *= math.exp(lush * row["lushness"][k] - 0.5 * lush * lush)
+                    uneven = max(uneven, variety * given["uneven"] * fade)
+                luck = row["rung_luck"][maker, k, rung]
                 shown = row["rung_size"][maker, k, rung]
-                kept = row["rung_price"][maker, k, rung] == price and 0.5 * usual <= shown <= 1.5 * usual
+                kept = row["rung_price"][maker, k, rung] == price and 0.5 * usual * luck <= shown <= 1.5 * usual * luck
                 if kept and not full and row["quoted"][maker, price] >= shown:
                     continue
                 unquote(state, maker, side, rung)
-                size = int(usual * (0.5 + unit(first)))
+                luck = math.exp(uneven * min(normal(first, second), _LUCKIEST) - 0.5 * uneven * uneven)
+                size = int(usual * luck)
                 if full or price <= 0 or price >= PRICES - 1 or size <= 0:
                     continue
                 row["quoted"][maker, price] += size
                 row["rung_price"][maker, k, rung] = price
                 row["rung_size"][maker, k, rung] = size
+                row["rung_luck"][maker, k, rung] = luck
                 change(state, side, price, size)
     touch(state, events)

@@ -43,6 +43,8 @@ _LEVEL: Final = int(Event.LEVEL)
 _FRAME: Final = int(Event.FRAME)
 _TOUCH: Final = int(Event.TOUCH)
 _TRADE: Final = int(Event.TRADE)
+#: So many of the flow's orders stand at a price at most: a longer queue is one of larger orders.
+_PRINTS: Final = 32
 
 
 @kernel
@@ -112,7 +114,8 @@ def change(state: Rows, side: int, price: int, delta: int) -> None:
 def trade(state: Rows, makers: int, side: int, wanted: int, limit: int, events: Rows) -> tuple[int, int]:
     """Let an aggressor of `side` take at most `wanted` lots no worse than `limit`; return lots and money.
 
-    At a price the makers' quotes go first, each time beginning with another maker, then what the flow left there.
+    At a price the makers' quotes go first, each time beginning with another maker, then what the flow left there. Each
+    order that is met prints a trade.
     """
     row = state[0]
     size, flow, quoted = row["size"], row["flow"], row["quoted"]
@@ -123,20 +126,27 @@ def trade(state: Rows, makers: int, side: int, wanted: int, limit: int, events: 
             break
         taken = min(wanted - filled, size[price])
         left = taken
-        row["trade"] += 1
+        turn = row["trade"] + 1
         for k in range(makers):
-            maker = (k + row["trade"]) % makers
+            maker = (k + turn) % makers
             part = min(left, quoted[maker, price])
             if part > 0:
                 quoted[maker, price] -= part
                 row["inventory"][maker] -= side * part
                 row["cash"][maker] += side * part * price
                 left -= part
+                row["trade"] += 1
+                emit(events, row["time"], _TRADE, row["trade"], side, price, part, 0, 0)
         flow[price] -= left
+        resting = max(row["resting"], left // _PRINTS + 1)
+        while left > 0:
+            part = min(left, resting)
+            left -= part
+            row["trade"] += 1
+            emit(events, row["time"], _TRADE, row["trade"], side, price, part, 0, 0)
         row["last"] = price
         row["low"] = min(row["low"], price)
         row["high"] = max(row["high"], price)
-        emit(events, row["time"], _TRADE, row["trade"], side, price, taken, 0, 0)
         change(state, -side, price, -taken)
         filled += taken
         money += taken * price

@@ -4,7 +4,8 @@ BTC perpetual futures, ticks of 5 USD, lots of 0.001 BTC: about 250 BTC a side w
 interest. Times of a plan are those of the market, from its begin on. What `october-10` must resemble: depth that thins
 before the news, a fall of a tenth, makers that leave, forced sales in their wake, auto-deleveraging a minute after the
 first of them, once the fund holds what it can, and nobody who refills; far below the bids of those who wait, which were
-all that was left of the books then.
+all that was left of the books then. Depth moves by chance in `calm`; in `october-10` and `spoof`, whose story is how
+it moves by plan, it does not (`variety`).
 """
 
 import math
@@ -55,6 +56,9 @@ COMPRESSION: Final = 20.0
 CALM: Final = 120
 #: What is sold from outside during the cascade, lots: 100 million USD.
 SOLD: Final = 830_000
+#: Exponent of the pace by which bids refill less in a longer form, where ordinary sales go on for longer: with it the
+#: fall is about the same at every pace.
+_REFILL: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,9 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
 
     Minutes of the event are divided by `compression`: 1 is the event at its own pace, three hours and twenty minutes;
     60 shows all but the refill within two minutes. What comes by itself (orders, cooldowns, the makers' delay) keeps
-    its pace: in a longer form ordinary sales go on while nobody refills, and it falls farther, 12 % at 20, 13 % at 10,
-    18 % at 4, 47 % at 1. `calm` seconds come first, and end at a full hour, so that an engine's baseline is that of a
-    past hour. Raises BadConfig for what leaves no time to a stage.
+    its pace. What is sold, what is believed and, in a longer form, who refills keep that of the event, so that it falls
+    about as far at any: 12 to 14 % at 60, 20, 10, 4 and 1. `calm` seconds come first, and end at a full hour, so
+    that an engine's baseline is that of a past hour. Raises BadConfig for what leaves no time to a stage.
     """
     if not 1 <= compression <= 120:
         raise BadConfig(f"compression is {compression:g}, allowed are 1 to 120")
@@ -129,8 +133,9 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
     def at(minute: float) -> int:
         return int((calm + (minute + THINS) * 60 / compression) * SECOND)
 
+    pace = compression / COMPRESSION
     stages = plan(
-        {"time": 0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
+        {"time": 0, "variety": 0.0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
         {"time": at(-THINS), "bids": 0.6, "asks": 0.75, "branching": 0.5},
         {"time": at(-7), "bids": 0.4, "asks": 0.6, "limits": 0.7},
         # The news; whoever could buy it elsewhere cannot move the money, and nobody quotes against the fall.
@@ -138,20 +143,22 @@ def october(compression: float = COMPRESSION, calm: int = CALM) -> Scenario:
             "time": at(0),
             "jump": -0.003,
             "branching": 0.6,
-            "volatility": 8.0,
+            "volatility": 8.0 * math.sqrt(pace),
+            "pull": pace,
             "arbitrage": 200,
             "returns": 0.0,
-            "bids": 0.02,
+            "bids": 0.02 * min(pace, 1.0) ** _REFILL,
             "asks": 0.3,
-            "limits": 0.02,
+            "limits": 0.02 * min(pace, 1.0) ** _REFILL,
             "sells": SOLD * compression / (FALLS * 60),
         },
         # Whatever comes is sold into.
-        {"time": at(FALLS), "sells": 150.0, "branching": 0.5},
+        {"time": at(FALLS), "sells": 150.0 * pace, "branching": 0.5},
         {
             "time": at(FALLS + DRY),
             "sells": 0.0,
             "volatility": 2.0,
+            "pull": 1.0,
             "branching": 0.3,
             "arbitrage": 2_000,
             "returns": 1.0,
@@ -191,7 +198,7 @@ def _squeeze() -> Scenario:
 
 def _spoof() -> Scenario:
     stages = plan(
-        {"time": 0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
+        {"time": 0, "variety": 0.0, "branching": 0.3, "volatility": 2.0, "arbitrage": 2_000},
         {"time": 70 * SECOND, "spoof": 150_000, "spoof_distance": 6},
         {"time": 100 * SECOND, "spoof": 0, "spoof_distance": 0},
     )

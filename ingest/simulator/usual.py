@@ -19,8 +19,11 @@ def usual(price: int, money: float) -> Rows:
     row["market"], row["market_bound"], row["decay"] = 4.0, 160.0, 4.0
     row["market_size"], row["market_tail"], row["market_most"] = 40.0, 1.5, 20_000
     row["lean"], row["pull"] = 20.0, 0.1
+    row["activity"], row["activity_life"], row["busiest"] = 0.9, 60.0, 6.0
     row["makers"], row["rungs"] = MAKERS, RUNGS
     row["quote"], row["growth"] = 240.0, 0.003
+    row["uneven"] = 2.1
+    row["lush"], row["lush_life"], row["lush_reach"] = 0.6, 15.0, 3.5
     row["offset"] = offsets(price)
     row["inventory_limit"], row["skew"] = 300_000, 8.0
     row["withdraws"] = 1

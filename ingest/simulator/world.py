@@ -19,7 +19,7 @@ LEVELS: Final = 64
 MAKERS: Final = 8
 #: Quotes of a maker on a side.
 RUNGS: Final = 240
-STREAMS: Final = 9
+STREAMS: Final = 10
 #: Makers, margin and frames move on this grid, ns.
 GRID: Final = 100_000_000
 SECOND: Final = 1_000_000_000
@@ -47,6 +47,8 @@ STATE: Final = np.dtype(
         ("size", "<i8", (PRICES,)),
         ("flow", "<i8", (PRICES,)),
         ("quoted", "<i4", (MAKERS, PRICES)),
+        #: Mean size of one of the flow's orders, lots.
+        ("resting", "<i8"),
         #: Prices that have changed since the last frame, each once.
         ("dirty", "u1", (PRICES,)),
         ("changed", "<i4", (PRICES,)),
@@ -65,6 +67,11 @@ STATE: Final = np.dtype(
         #: Accepted market orders, and candidates whose intensity exceeded the bound.
         ("orders", "<i8"),
         ("capped", "<i8"),
+        #: Logs of the flow's activity, and of how thick bids and asks are next to the touch, standard deviations;
+        #: the activity itself, a share of the usual rates.
+        ("unrest", "<f8"),
+        ("lushness", "<f8", (2,)),
+        ("activity", "<f8"),
         #: The fundamental price, ticks; mean of the squared move of the mid in a grid step; the mid at the last one.
         ("fundamental", "<f8"),
         ("variance", "<f8"),
@@ -73,6 +80,8 @@ STATE: Final = np.dtype(
         ("mark", "<i8"),
         ("rung_price", "<i4", (MAKERS, 2, RUNGS)),
         ("rung_size", "<i4", (MAKERS, 2, RUNGS)),
+        #: What a quote was multiplied with by chance.
+        ("rung_luck", "<f4", (MAKERS, 2, RUNGS)),
         ("active", "u1", (MAKERS,)),
         ("hedge_lost", "u1", (MAKERS,)),
         ("inventory", "<i8", (MAKERS,)),
@@ -107,6 +116,11 @@ PARAMETERS: Final = np.dtype(
         #: Arrivals of limit orders and cancellations per order, 1/s, at distance 1.. of the reference.
         ("limit", "<f8", (LEVELS,)),
         ("cancel", "<f8", (LEVELS,)),
+        #: Standard deviation of the log of the activity, which all rates of the flow are multiplied with, its time
+        #: scale, s, and the most that it can be.
+        ("activity", "<f8"),
+        ("activity_life", "<f8"),
+        ("busiest", "<f8"),
         #: Their bounds, summed: limit, then cancel, of one side.
         ("chosen", "<f8", (2 * LEVELS,)),
         #: Orders of a queue beyond which its cancellations grow no more.
@@ -135,6 +149,12 @@ PARAMETERS: Final = np.dtype(
         #: A maker's size at the touch, lots; how many times as much at the last rung.
         ("quote", "<f8"),
         ("growth", "<f8"),
+        #: Standard deviation of the log of a quote's size, by chance; of that of the makers' sizes on a side next
+        #: to the touch, its time scale, s, and the distance, ticks, by which it has faded to 1 / e.
+        ("uneven", "<f8"),
+        ("lush", "<f8"),
+        ("lush_life", "<f8"),
+        ("lush_reach", "<f8"),
         ("rungs", "<i8"),
         ("offset", "<i4", (RUNGS,)),
         ("inventory_limit", "<i8"),
@@ -182,6 +202,10 @@ STAGE: Final = np.dtype(
         #: Jump of the fundamental at this moment, share of it; its volatility, ticks per root second.
         ("jump", "<f8"),
         ("volatility", "<f8"),
+        #: Share of the usual pull of the mid on the fundamental.
+        ("pull", "<f8"),
+        #: Share of the usual deviation of what comes by chance: the activity's log, the makers' sizes near the touch.
+        ("variety", "<f8"),
         #: Sales (below 0: purchases) from outside, lots/s.
         ("sells", "<f8"),
         #: What arbitrage moves per grid step at most, lots.
@@ -250,7 +274,7 @@ class World:
 def plan(*stages: dict[str, float]) -> Rows:
     """Make a plan; a stage keeps what it does not name from the one before, but jumps once."""
     rows = np.zeros(len(stages), STAGE)
-    held = {"limits": 1.0, "bids": 1.0, "asks": 1.0, "returns": 1.0}
+    held = {"limits": 1.0, "bids": 1.0, "asks": 1.0, "pull": 1.0, "variety": 1.0, "returns": 1.0}
     for row, stage in zip(rows, stages, strict=True):
         held |= stage
         for name, value in held.items():
@@ -262,6 +286,7 @@ def plan(*stages: dict[str, float]) -> Rows:
 def choose(parameters: Rows) -> None:
     """Sum the bounds of the flow's intensities, once they are set."""
     row = parameters[0]
+    row["busiest"] = max(row["busiest"], 1.0)
     row["chosen"] = np.cumsum(np.concatenate((row["limit"], row["cancel"] * row["crowd"])))
 
 
@@ -276,6 +301,8 @@ def begin(parameters: Rows, stages: Rows, accounts: Rows, seed: int, start: int,
     row["bid"], row["ask"] = 0, PRICES
     row["last"] = row["low"] = row["high"] = row["mark"] = price
     row["fundamental"] = row["mid"] = row["average"] = price
+    row["activity"] = 1.0
+    row["resting"] = parameters[0]["order"] + parameters[0]["spread"] // 2
     row["update"] = row["framed"] = 10_000_000
     row["trade"] = 1_000_000
     row["active"][: parameters[0]["makers"]] = 1

@@ -1,20 +1,30 @@
 """Measure everything at full size and print a table; status 1 where something wanted is not met.
 
-python -m tests.validation [NAME ...] [--small]     names of modules; none: all
+python -m tests.validation [NAME ...] [--small] [--jobs N]     names of modules; none: all
+
+Several modules are measured side by side, each table printed as it ends. A module alone spreads its worlds, if it can.
 """
 
+import os
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import import_module
+from inspect import signature
+from multiprocessing import get_context
 from pkgutil import iter_modules
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from tests import validation
 from tests.validation import Row, Size
+
+#: Modules that take longest, and so begin first.
+LONGEST: Final = ("probability", "eta")
 
 
 def names() -> list[str]:
@@ -32,20 +42,42 @@ def table(name: str, rows: Sequence[Row], seconds: float) -> Table:
     return found
 
 
+def measure(name: str, size: Size, jobs: int = 1) -> tuple[str, list[Row], float]:
+    """Let a module measure; give its name, what it found and the seconds that it took."""
+    begun = time.monotonic()
+    work = import_module(f"tests.validation.{name}").measure
+    rows: list[Row] = work(size, jobs) if "jobs" in signature(work).parameters else work(size)
+    return name, rows, time.monotonic() - begun
+
+
+def measure_all(asked: Sequence[str], size: Size, jobs: int) -> Iterator[tuple[str, list[Row], float]]:
+    """Let modules measure, so many at a time; give what each found as it ends."""
+    if jobs == 1 or len(asked) == 1:
+        yield from (measure(name, size, jobs) for name in asked)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        ordered = sorted(asked, key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
+        for done in as_completed([pool.submit(measure, name, size) for name in ordered]):
+            yield done.result()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Measure what is asked for."""
     parser = ArgumentParser(prog="python -m tests.validation", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(names())}")
     parser.add_argument("--small", action="store_true", help="the size that the test suite measures")
+    cores = os.cpu_count() or 1
+    parser.add_argument("--jobs", type=int, default=cores, metavar="N", help=f"processes, here {cores} if not given")
     asked = parser.parse_args(arguments)
     unknown = sorted(set(asked.names) - set(names()))
     if unknown:
         parser.error(f"unknown {', '.join(unknown)}, known are {', '.join(names())}")
+    if asked.jobs < 1:
+        parser.error(f"--jobs is {asked.jobs}, allowed are whole numbers from 1")
     console, missed = Console(width=None if sys.stdout.isatty() else 160), 0
-    for name in asked.names or names():
-        begun = time.monotonic()
-        rows: list[Row] = import_module(f"tests.validation.{name}").measure(Size.SMALL if asked.small else Size.FULL)
-        console.print(table(name, rows, time.monotonic() - begun))
+    size = Size.SMALL if asked.small else Size.FULL
+    for name, rows, seconds in measure_all(asked.names or names(), size, asked.jobs):
+        console.print(table(name, rows, seconds))
         missed += sum(not row.met for row in rows)
     console.print(f"{missed} not met" if missed else "all met")
     return 1 if missed else 0

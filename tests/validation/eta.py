@@ -14,6 +14,7 @@ stay away: `rows_of_share` measures that too.
     calm                nothing happens
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -26,6 +27,7 @@ from ingest.simulator.scenarios import Scenario, scenario
 from ingest.simulator.world import MAKERS, SECOND, plan
 from tests.validation import Row, Size
 from tests.validation._path import Floats, Told, tell
+from tests.validation._workers import Workers
 
 #: Calm before the hour, s.
 CALM: Final = 120
@@ -74,20 +76,30 @@ def share_of(told: Told) -> tuple[Floats, Floats]:
     return np.array(estimates), np.array(truths)
 
 
-def rows_of_share(seeds: range, seconds: int) -> list[Row]:
-    """Measure how the estimate goes with the truth."""
-    found = []
-    for past in (True, False):
-        worlds = [share_of(tell(restless(seconds, seed, past=past), seed, SIGNAL_VACUUM)) for seed in seeds]
-        each = [float(np.corrcoef(estimates, truths)[0, 1]) for estimates, truths in worlds]
-        estimates, truths = (np.concatenate(parts) for parts in zip(*worlds, strict=True))
-        found.append((float(np.corrcoef(estimates, truths)[0, 1]), each, estimates - truths))
-    (all_in, each, error), (young, _, _) = found
+def share_in(seconds: int, seed: int, past: bool) -> tuple[Floats, Floats]:
+    """Give the estimate and the truth in one restless world."""
+    return share_of(tell(restless(seconds, seed, past=past), seed, SIGNAL_VACUUM))
+
+
+def together(worlds: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """Put estimates and truths of worlds together."""
+    return np.concatenate([estimates for estimates, _ in worlds]), np.concatenate([truths for _, truths in worlds])
+
+
+def rows_of_share(workers: Workers, seeds: range, young: range, seconds: int) -> list[Row]:
+    """Measure how the estimate goes with the truth; in `young` worlds with no past hour."""
+    asked = [(seconds, seed, True) for seed in seeds] + [(seconds, seed, False) for seed in young]
+    worlds = workers.each(share_in, asked)
+    worlds, first = worlds[: len(seeds)], worlds[len(seeds) :]
+    each = [float(np.corrcoef(*world)[0, 1]) for world in worlds]
+    estimates, truths = together(worlds)
+    all_in, error = float(np.corrcoef(estimates, truths)[0, 1]), estimates - truths
     return [
         Row(
             "share of makers that are in: correlation of the estimate, makers leaving and returning",
             f"{all_in:.3f} over all seconds, in a world {min(each):.3f} to {max(each):.3f}; error {error.mean():+.3f} "
-            f"in the mean, {np.sqrt(np.mean(error**2)):.3f} root mean square; with no past hour {young:.3f}",
+            f"in the mean, {np.sqrt(np.mean(error**2)):.3f} root mean square; "
+            f"with no past hour {np.corrcoef(*together(first))[0, 1]:.3f} in {len(first)} of them",
             "above 0.9, over all and in the median world",
             all_in > 0.9 and float(np.median(each)) > 0.9,
             len(seeds),
@@ -144,18 +156,21 @@ def news(seed: int) -> Told:
     return tell(replace(quiet(at - CALM + WATCHED), plan=stages), seed, SIGNAL_VACUUM)
 
 
-def rows_of_lag(seeds: range) -> list[Row]:
+def lag_in(make: Callable[[int], Told], seed: int) -> tuple[tuple[float, float] | None, list[float]]:
+    """Give when makers left and what alarms there were in one world."""
+    told = make(seed)
+    return withdrawal_of(told), alarms_of(told)
+
+
+def rows_of_lag(workers: Workers, seeds: range) -> list[Row]:
     """Measure how long after a withdrawal of 70 % the alarm comes."""
     rows = []
     for what, make in (("six of eight lose their hedge", hedges_lost), ("driven out by news", news)):
         lags, early, unseen, whole = list[float](), 0, 0, 0
-        for seed in seeds:
-            told = make(seed)
-            left = withdrawal_of(told)
+        for left, alarms in workers.each(lag_in, [(make, seed) for seed in seeds]):
             if left is None:
                 continue
             whole += 1
-            alarms = alarms_of(told)
             early += any(at < left[0] for at in alarms)
             after = [at for at in alarms if at >= left[0]]
             unseen += not after
@@ -173,45 +188,48 @@ def rows_of_lag(seeds: range) -> list[Row]:
     return rows
 
 
-def row_of_few(seeds: range) -> Row:
+def few_in(seed: int) -> tuple[int, int]:
+    """Count who leaves and the alarms in one world where a quarter does."""
+    told = hedges_lost(seed, FEW)
+    return len(told.of("maker")), len(alarms_of(told))
+
+
+def row_of_few(workers: Workers, seeds: range) -> Row:
     """Count alarms where a quarter of the makers leaves."""
-    told = [hedges_lost(seed, FEW) for seed in seeds]
-    left = sum(len(each.of("maker")) == FEW for each in told)
-    alarms = sum(len(alarms_of(each)) for each in told)
+    found = workers.each(few_in, [(seed,) for seed in seeds])
+    left, alarms = sum(gone == FEW for gone, _ in found), sum(count for _, count in found)
     what = "withdrawal of a quarter, two of eight lose their hedge: alarms"
     return Row(what, f"{alarms}; in {left} worlds just these two left", "none", alarms == 0, len(seeds))
 
 
-def rows_of_calm(seeds: range, seconds: int) -> list[Row]:
+def calm_in(seconds: int, seed: int) -> tuple[float, list[bool]]:
+    """Give the least share of makers in one calm world, and of each alarm, whether more than half of them are in."""
+    told = tell(quiet(seconds), seed, SIGNAL_VACUUM)
+    shares = [float(state["eta_true"]) for state in told.of("state")]
+    return min(shares), [shares[min(int(at), len(shares) - 1)] > 0.5 for at in alarms_of(told)]
+
+
+def row_of_calm(workers: Workers, seeds: range, seconds: int) -> Row:
     """Count alarms while more than half of the makers are in, in calm worlds of up to an hour."""
-    false, true = 0, 0
-    least = 1.0
-    for seed in seeds:
-        told = tell(quiet(seconds), seed, SIGNAL_VACUUM)
-        states = told.of("state")
-        least = min(least, *(state["eta_true"] for state in states))
-        for at in alarms_of(told):
-            if states[min(int(at), len(states) - 1)]["eta_true"] > 0.5:
-                false += 1
-            else:
-                true += 1
+    found = workers.each(calm_in, [(seconds, seed) for seed in seeds])
+    false = sum(sum(alarms) for _, alarms in found)
+    true = sum(len(alarms) for _, alarms in found) - false
     days = len(seeds) * (CALM + seconds) / DAY
-    return [
-        Row(
-            "calm: alarms while more than half of the makers are in",
-            f"{false} in {days * 24:.1f} h; with none, the 95 % bound is {3.0 / days:.1f} a day; {true} other alarms, "
-            f"least share of makers {least:.2f}",
-            "fewer than 1 a day",
-            false < max(days, 1.0),
-            len(seeds),
-        )
-    ]
+    return Row(
+        "calm: alarms while more than half of the makers are in",
+        f"{false} in {days * 24:.1f} h; with none, the 95 % bound is {3.0 / days:.1f} a day; {true} other alarms, "
+        f"least share of makers {min(least for least, _ in found):.2f}",
+        "fewer than 1 a day",
+        false < max(days, 1.0),
+        len(seeds),
+    )
 
 
-def measure(size: Size) -> list[Row]:
+def measure(size: Size, jobs: int = 1) -> list[Row]:
     """Measure it over a few short worlds and an hour of calm, or over many and a day of it."""
-    if size == Size.SMALL:
-        few = rows_of_share(range(101, 103), 600) + rows_of_lag(range(201, 205))
-        return [*few, row_of_few(range(231, 233)), *rows_of_calm(range(301, 302), 3_600)]
-    many = rows_of_share(range(101, 109), 1_800) + rows_of_lag(range(201, 231))
-    return [*many, row_of_few(range(231, 241)), *rows_of_calm(range(301, 325), 3_600)]
+    with Workers(jobs) as workers:
+        if size == Size.SMALL:
+            few = rows_of_share(workers, range(101, 103), range(101, 102), 600) + rows_of_lag(workers, range(201, 205))
+            return [*few, row_of_few(workers, range(231, 233)), row_of_calm(workers, range(301, 302), 3_480)]
+        many = rows_of_share(workers, range(101, 109), range(101, 104), 1_800) + rows_of_lag(workers, range(201, 231))
+        return [*many, row_of_few(workers, range(231, 241)), row_of_calm(workers, range(301, 325), 3_480)]

@@ -52,9 +52,9 @@ BY_TICK: Final = (
 )
 _TICK: Final = "its tick is 5 USD, 11 times as coarse as the coarsest recorded one"
 _QUEUES: Final = "its levels are more alike than recorded ones (level_variation), its mid follows the flow more closely"
-_FILLS: Final = "its orders print a trade for each price, not for each order that rests there"
-_BRANCHING: Final = "its orders excite each other by 0.3 alone, where 0.9 would come near"
-_ALIKE: Final = "makers quote one size at each tick"
+_FILLS: Final = "its queues are of fewer, larger orders than recorded ones"
+_BRANCHING: Final = "its orders excite each other by 0.3 alone, and its activity varies by nine tenths over a minute"
+_ALIKE: Final = "eight makers quote each tick, and one size behind the touch, give or take a third"
 _QUIET: Final = "its plan is of a quieter market than the recorded minutes were"
 _MAKERS: Final = "makers quote each tick near the touch, and quote anew ten times a second"
 #: Why a fact is not what was recorded.
