@@ -96,7 +96,7 @@ def test_with_leverage_a_sale_is_amplified() -> None:
         world = thin(seed)
         world.parameters["by_last"] = 1
         world.plan["bids"] = world.plan["limits"] = 0.02
-        with_it, without = amplification(world, START + (SECONDS + 2) * SECOND, 40_000)
+        with_it, without = amplification(world, START + (SECONDS + 2) * SECOND, 80_000)
         assert with_it.forced > without.forced
         assert with_it.low < without.low
 
