@@ -7,12 +7,9 @@ Several modules are measured side by side, each table printed as it ends. A modu
 
 import os
 import sys
-import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib import import_module
-from inspect import signature
 from multiprocessing import get_context
 from pkgutil import iter_modules
 from typing import Final
@@ -22,6 +19,7 @@ from rich.table import Table
 
 from tests import validation
 from tests.validation import Row, Size
+from tests.validation._workers import measure
 
 #: Modules that take longest, and so begin first.
 LONGEST: Final = ("probability", "eta")
@@ -40,14 +38,6 @@ def table(name: str, rows: Sequence[Row], seconds: float) -> Table:
     for row in rows:
         found.add_row(row.what, row.measured, row.wanted, str(row.worlds), "yes" if row.met else "no")
     return found
-
-
-def measure(name: str, size: Size, jobs: int = 1) -> tuple[str, list[Row], float]:
-    """Let a module measure; give its name, what it found and the seconds that it took."""
-    begun = time.monotonic()
-    work = import_module(f"tests.validation.{name}").measure
-    rows: list[Row] = work(size, jobs) if "jobs" in signature(work).parameters else work(size)
-    return name, rows, time.monotonic() - begun
 
 
 def measure_all(asked: Sequence[str], size: Size, jobs: int) -> Iterator[tuple[str, list[Row], float]]:

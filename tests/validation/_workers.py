@@ -1,10 +1,15 @@
 """Processes among which the worlds of a measurement are spread: worlds are independent, so no answer changes."""
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from inspect import signature
 from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from tests.validation import Row, Size
 
 Answer = TypeVar("Answer")
 
@@ -30,3 +35,11 @@ class Workers:
         if self._pool is None:
             return [work(*task) for task in tasks]
         return [future.result() for future in [self._pool.submit(work, *task) for task in tasks]]
+
+
+def measure(name: str, size: Size, jobs: int = 1) -> tuple[str, list[Row], float]:
+    """Let a module measure; give its name, what it found and the seconds that it took."""
+    begun = time.monotonic()
+    work = import_module(f"tests.validation.{name}").measure
+    rows: list[Row] = work(size, jobs) if "jobs" in signature(work).parameters else work(size)
+    return name, rows, time.monotonic() - begun
