@@ -84,7 +84,7 @@ def test_a_stalled_connection_is_stale_and_then_replaced(btc: Path, oracle: Orac
 def test_an_acknowledged_stream_without_data_is_subscribed_again(btc: Path) -> None:
     venue = tuned(first=0.4)
     faults = Faults(mute=frozenset({"btcusdt@bookTicker"}))
-    caught = asyncio.run(played(venue, head(btc, 12_000), speed=SPEED, faults=faults))
+    caught = asyncio.run(played(venue, head(btc, 12_000), speed=20.0, faults=faults))
     closes = [line for line in caught.lines if line["airpocket"] == "close"]
     assert "no data of btcusdt@bookTicker within 0.4 s" in closes[0]["reason"]
     # The other streams of that connection must not pay for it for ever: each retry waits twice as long.
@@ -121,7 +121,7 @@ def test_a_late_rest_answer_delays_no_frame(btc: Path, oracle: Oracle) -> None:
     assert late[-1] < 4e9
     body = next(received for received, raw in caught.tape if b'"what":"depth"' in raw[:60])
     assert body - received0 > 4.4e9
-    assert sum(received < body for received, _ in frames) > COUNT / 2
+    assert sum(received < body for received, _ in frames) > COUNT / 8
     assert Ledger(oracle).take(caught.batches).differed == 0
 
 
