@@ -100,7 +100,7 @@ def test_a_recorded_tape_can_be_played_faster(binance_tapes: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(number: int) -> None:
-    demo = start("--seconds", "0")
+    demo = start("--scenario", "pair", "--seconds", "0")
     assert demo.stdout is not None
     demo.stdout.readline()
     os.kill(demo.pid, number)
@@ -111,7 +111,7 @@ def test_a_signal_ends_it_cleanly(number: int) -> None:
 
 
 def test_killing_it_takes_its_children_with_it() -> None:
-    demo = start("--seconds", "0")
+    demo = start("--scenario", "pair", "--seconds", "0")
     assert demo.stdout is not None
     demo.stdout.readline()
     assert len(left_of(demo.pid)) >= 5
